@@ -1,0 +1,56 @@
+"""The Kubernetes cluster as the network sees it: its networks, its platform and how the program reaches it."""
+
+from enum import StrEnum
+from ipaddress import IPv4Network
+
+from pydantic import Field
+
+from components.fields import DomainName, Model, Network
+
+
+class Platform(StrEnum):
+    """The operating system of the nodes, where Cilium has to know it."""
+
+    TALOS = "talos"
+    GENERIC = "generic"
+
+
+class Cluster(Model):
+    """Networks, domain and platform of the cluster."""
+
+    domain: DomainName = Field(description="DNS domain of the published services")
+    pod_cidr: Network = Field(
+        default=IPv4Network("10.244.0.0/16"), description="pod network, CIDR", examples=["10.244.0.0/16"]
+    )
+    node_pod_prefix_length: int = Field(
+        default=24,
+        ge=16,
+        le=28,
+        description="prefix length of each node's share of the pod network (controller manager's node-cidr-mask-size)",
+        examples=[24],
+    )
+    service_cidr: Network = Field(
+        default=IPv4Network("10.96.0.0/12"), description="service network, CIDR", examples=["10.96.0.0/12"]
+    )
+    platform: Platform = Field(
+        default=Platform.TALOS,
+        description="`talos`: KubePrism as API endpoint, cgroup v2 mounted, no SYS_MODULE; `generic`: none of it",
+        examples=["talos"],
+    )
+
+
+class Kubernetes(Model):
+    """Which cluster the Kubernetes provider talks to."""
+
+    context: str | None = Field(
+        default=None,
+        min_length=1,
+        description="kubeconfig context; the current context is never used when this is set",
+        examples=["admin@anton"],
+    )
+    kubeconfig: str | None = Field(
+        default=None, min_length=1, description="path of the kubeconfig; else KUBECONFIG or ~/.kube/config"
+    )
+    protect: bool = Field(
+        default=True, description="refuse to delete what would cut the operator off (Cilium, the namespace)"
+    )

@@ -1,0 +1,163 @@
+"""Base model and field types of the settings: what a single value may look like.
+
+A type here judges one value on its own. What a value means next to others (an address inside its subnet, a
+pool clear of the router) is judged by the models' `problems` methods and by `rules`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault of the configuration.
+
+    `key` is the path inside the stack config (`physical.gateway`), `reason` the rule that the value breaks and
+    `example` a value that would pass.
+    """
+
+    key: str
+    value: object
+    reason: str
+    example: object
+
+    def under(self, prefix: str) -> Self:
+        """The same problem with its key placed below `prefix`."""
+        return replace(self, key=f"{prefix}.{self.key}".removesuffix("."))
+
+
+class UnreadError(Exception):
+    """A rule asked for a required value that was missing or at fault; the fault itself is reported elsewhere."""
+
+
+class Model(BaseModel):
+    """Base of all settings: frozen, camelCase keys as Pulumi's config uses them, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                raise UnreadError(name)
+            return super().__getattr__(name)
+
+    retired: ClassVar[Mapping[str, str]] = {}
+    """Keys that other sources use, with the reason why they are refused here."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Faults that need more than one field of this model to see; keys are relative to the model."""
+        yield from ()
+
+
+def _address(value: Any) -> IPv4Address:
+    if isinstance(value, IPv4Address):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be an IPv4 address in quotes")
+    try:
+        return IPv4Address(value)
+    except AddressValueError:
+        raise ValueError("is not an IPv4 address") from None
+
+
+def _network(value: Any) -> IPv4Network:
+    if isinstance(value, IPv4Network):
+        return value
+    if not isinstance(value, str) or "/" not in value:
+        raise ValueError("is not an IPv4 network in CIDR notation")
+    try:
+        network = IPv4Network(value, strict=False)
+    except (AddressValueError, NetmaskValueError):
+        raise ValueError("is not an IPv4 network in CIDR notation") from None
+    if str(network) != value:
+        raise ValueError(f"is not canonical: the network that contains it is written {network}")
+    return network
+
+
+def _mac(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", value):
+        raise ValueError("is not a MAC address in lower case with colons")
+    if value == "00:00:00:00:00:00" or int(value[:2], 16) & 1:
+        raise ValueError("is not the address of a single network card (all zero, or the multicast bit is set)")
+    return value
+
+
+def _domain(value: str) -> str:
+    labels = value.split(".")
+    if len(value) > 253 or not all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", label) for label in labels):
+        raise ValueError("is not a DNS name in lower case")
+    if len(labels) < 2:
+        raise ValueError("needs at least two labels")
+    if labels[-1] == "local":
+        raise ValueError(".local belongs to multicast DNS (RFC 6762); resolvers will not ask the cluster for it")
+    return value
+
+
+Address = Annotated[IPv4Address, BeforeValidator(_address), Field(examples=["192.168.1.10"])]
+"""An IPv4 address, from its dotted form only (a bare number would be read as one silently)."""
+
+Network = Annotated[IPv4Network, BeforeValidator(_network), Field(examples=["192.168.1.0/24"])]
+"""An IPv4 network in canonical CIDR form: no host bits set."""
+
+MacAddress = Annotated[str, AfterValidator(_mac), Field(examples=["00:00:5e:00:53:01"])]
+"""A unicast MAC address, lower case, colons."""
+
+DomainName = Annotated[str, AfterValidator(_domain), Field(examples=["example.com"])]
+"""A DNS domain of two labels or more, not under .local."""
+
+DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"), Field(examples=["k8s-1"])]
+"""A DNS label as Kubernetes takes it for names (RFC 1123)."""
+
+LabelValue = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"), Field(examples=["sw1-port3"])
+]
+"""A Kubernetes label value."""
+
+InterfaceName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,14}$"), Field(examples=["enp87s0"])
+]
+"""A Linux network interface name (at most 15 characters)."""
+
+Quantity = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi)?$"), Field(examples=["256Mi"])
+]
+"""A Kubernetes resource quantity."""
+
+Seconds = Annotated[int, Field(gt=0, le=86400 * 366, examples=[65])]
+"""A duration in whole seconds."""
+
+NginxSize = Annotated[str, StringConstraints(pattern=r"^[0-9]+[kKmMgG]?$"), Field(examples=["50m"])]
+"""A size as NGINX writes it: bytes, or with k, m or g; 0 means no limit where NGINX knows one."""
+
+
+def bytes_of(quantity: str) -> float:
+    """The number of bytes that a Kubernetes memory quantity stands for."""
+    match = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", quantity)
+    assert match, f"{quantity} did not pass Quantity"
+    factor = {"": 1, "m": 1e-3, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20, "G": 1e9, "Gi": 2**30}
+    return float(match[1]) * factor[match[2]]
+
+
+class ResourceAmounts(Model):
+    """Amounts of CPU and memory; what is left out is not set."""
+
+    cpu: Quantity | None = Field(default=None, description="CPU cores")
+    memory: Quantity | None = Field(default=None, description="bytes of memory")
+
+
+class Resources(Model):
+    """Requests and limits of a container."""
+
+    requests: ResourceAmounts = Field(default=ResourceAmounts(), description="what the scheduler reserves")
+    limits: ResourceAmounts = Field(default=ResourceAmounts(), description="what the container may use at most")
+
+    def values(self) -> dict[str, dict[str, str]]:
+        """The same as a chart's `resources` value, without what is not set."""
+        return self.model_dump(exclude_none=True, exclude_defaults=True)

@@ -1,0 +1,207 @@
+"""Rules that need more than one layer's settings to judge.
+
+Each is a generator over the settings; a rule sees only settings that are valid on their own. Keys are full paths below
+the project's namespace.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Network
+from typing import Protocol
+
+from components.charts import Chart
+from components.cilium import Cilium, matches_device
+from components.cluster import Cluster
+from components.fields import Problem
+from components.load_balancer import LoadBalancer
+from components.nginx import Ingress, ServiceType
+from components.nodes import Physical, Role
+
+
+class Layers(Protocol):
+    """The settings that the rules read."""
+
+    @property
+    def physical(self) -> Physical: ...
+    @property
+    def cluster(self) -> Cluster: ...
+    @property
+    def cilium(self) -> Cilium: ...
+    @property
+    def load_balancer(self) -> LoadBalancer: ...
+    @property
+    def ingress(self) -> Ingress: ...
+    @property
+    def charts(self) -> Mapping[str, Chart]: ...
+
+
+RESERVED_NETWORKS = {
+    IPv4Network("100.64.0.0/10"): "the address space of Tailscale",
+    IPv4Network("127.0.0.0/8"): "the loopback network",
+    IPv4Network("169.254.0.0/16"): "the link-local network",
+    IPv4Network("224.0.0.0/4"): "the multicast network",
+    IPv4Network("240.0.0.0/4"): "reserved (RFC 1112)",
+    IPv4Network("0.0.0.0/8"): "reserved (RFC 791)",
+}
+
+USUAL_NETWORKS = [IPv4Network(cidr) for cidr in ("10.244.0.0/16", "10.42.0.0/16", "10.43.0.0/16", "172.20.0.0/16")]
+"""Networks to propose where one is refused."""
+
+RESERVED_CLASSES = {
+    "tailscale": "belongs to the Tailscale operator",
+    "nginx": "is the upstream default, served by accident",
+}
+
+
+def networks(layers: Layers) -> Iterator[Problem]:
+    """Node, pod and service networks are large enough, apart from each other and from reserved ranges."""
+    physical, cluster = layers.physical, layers.cluster
+    declared = {
+        "physical.subnet": physical.subnet,
+        "cluster.podCidr": cluster.pod_cidr,
+        "cluster.serviceCidr": cluster.service_cidr,
+    }
+    for position, (key, network) in enumerate(declared.items()):
+        others = [(other, declared[other]) for other in list(declared)[:position]]
+        free = next((str(usual) for usual in USUAL_NETWORKS if not _overlaps_any(usual, declared.values())), "another")
+        for reserved, owner in RESERVED_NETWORKS.items():
+            if network.overlaps(reserved):
+                yield Problem(key, str(network), f"overlaps {reserved}, {owner}", free)
+        for other, taken in others:
+            if network.overlaps(taken):
+                yield Problem(key, str(network), f"overlaps {other} ({taken})", free)
+    if physical.subnet.prefixlen > 29:
+        reason = "has no room for a gateway, the API VIP, a node and a LoadBalancer address"
+        yield Problem("physical.subnet", str(physical.subnet), reason, "192.168.1.0/24")
+    if not 12 <= cluster.service_cidr.prefixlen <= 28:
+        reason = "the API server takes service networks from /12 on, and below /28 there is no room for services"
+        yield Problem("cluster.serviceCidr", str(cluster.service_cidr), reason, "10.96.0.0/12")
+
+
+def _overlaps_any(network: IPv4Network, others: Iterable[IPv4Network]) -> bool:
+    return any(network.overlaps(other) for other in others)
+
+
+def quorum(layers: Layers) -> Iterator[Problem]:
+    """etcd, on the control-plane nodes, can lose a node and go on."""
+    planes = [name for name, node in layers.physical.nodes.items() if node.role is Role.CONTROL_PLANE]
+    if len(planes) % 2 == 0:
+        reason = f"{len(planes)} control-plane nodes: etcd needs an odd number to keep its quorum"
+        yield Problem("physical.nodes", planes, reason, "one, three or five nodes with role control-plane")
+
+
+def pod_network_size(layers: Layers) -> Iterator[Problem]:
+    """Every node gets a share of the pod network."""
+    cluster, nodes = layers.cluster, len(layers.physical.nodes)
+    share = cluster.node_pod_prefix_length
+    shares = 2 ** (share - cluster.pod_cidr.prefixlen) if share >= cluster.pod_cidr.prefixlen else 0
+    if shares < nodes:
+        reason = f"holds {shares} node networks of /{share}, and there are {nodes} nodes"
+        yield Problem("cluster.podCidr", str(cluster.pod_cidr), reason, "10.244.0.0/16")
+
+
+def pools(layers: Layers) -> Iterator[Problem]:
+    """Pools lie in the node subnet and hold no address that something else owns.
+
+    A pool that is the whole subnet would hand the router's address to a Service (pitfalls, VIP pool safety).
+    """
+    physical, load_balancer = layers.physical, layers.load_balancer
+    for name, pool in load_balancer.pools.items():
+        key = f"loadBalancer.pools.{name}"
+        example = "a run of addresses that nothing else uses, such as 192.168.1.102-192.168.1.110"
+        inside = pool.start in physical.subnet and pool.stop in physical.subnet
+        if not inside and load_balancer.bgp is None:
+            reason = f"leaves the node subnet {physical.subnet}, and ARP does not reach beyond it (BGP would)"
+            yield Problem(key, str(pool), reason, example)
+        taken = [f"{address} ({owner})" for address, owner in sorted(physical.taken().items()) if address in pool]
+        if taken:
+            whole = pool.start <= physical.subnet[1] and pool.stop >= physical.subnet[-2]
+            prefix = "is the whole node subnet" if whole else "contains addresses that are taken"
+            yield Problem(key, str(pool), f"{prefix}; a Service could be handed {', '.join(taken)}", example)
+        if physical.dhcp_range and pool.overlaps(physical.dhcp_range):
+            reason = f"overlaps physical.dhcpRange {physical.dhcp_range}; the router could lease a Service's address"
+            yield Problem(key, str(pool), reason, example)
+        for other, network in (("podCidr", layers.cluster.pod_cidr), ("serviceCidr", layers.cluster.service_cidr)):
+            if pool.start <= network[-1] and network[0] <= pool.stop:
+                yield Problem(key, str(pool), f"overlaps cluster.{other} ({network})", example)
+
+
+def announcements(layers: Layers) -> Iterator[Problem]:
+    """Announcements are possible: kube-proxy is replaced, and the interfaces exist."""
+    l2 = layers.load_balancer.l2
+    if l2.enabled and not layers.cilium.kube_proxy_replacement:
+        reason = "needs the kube-proxy replacement, and cilium.kubeProxyReplacement is false"
+        yield Problem("loadBalancer.l2.enabled", True, reason, False)
+    if layers.load_balancer.pools and not l2.enabled and layers.load_balancer.bgp is None:
+        reason = "with neither L2 nor BGP announcements nobody would find the pools' addresses"
+        yield Problem("loadBalancer.l2.enabled", False, reason, True)
+    declared = sorted({node.interface for node in layers.physical.nodes.values()})
+    for expression in l2.interfaces or ():
+        key = "loadBalancer.l2.interfaces"
+        try:
+            pattern = re.compile(expression)
+        except re.error as fault:
+            yield Problem(key, expression, f"is not a regular expression: {fault}", [f"^{declared[0]}$"])
+            continue
+        if pattern.search("tailscale0"):
+            yield Problem(key, expression, "matches tailscale0", [f"^{declared[0]}$"])
+        elif not any(pattern.search(interface) for interface in declared):
+            reason = f"matches none of the nodes' interfaces ({', '.join(declared)})"
+            yield Problem(key, expression, reason, [f"^{declared[0]}$"])
+
+
+def devices(layers: Layers) -> Iterator[Problem]:
+    """Cilium's programs run on the interface that carries each node's address."""
+    for name, node in layers.physical.nodes.items():
+        if not any(matches_device(pattern, node.interface) for pattern in layers.cilium.devices):
+            patterns = ", ".join(layers.cilium.devices) or "none"
+            reason = f"matches none of cilium.devices ({patterns}), so the node's traffic would bypass Cilium"
+            yield Problem(f"physical.nodes.{name}.interface", node.interface, reason, "enp87s0")
+
+
+def replicas(layers: Layers) -> Iterator[Problem]:
+    """Pods that are spread one a node have enough nodes."""
+    nodes = len(layers.physical.nodes)
+    wanted = {"cilium.operator.replicas": layers.cilium.operator.replicas}
+    for name, controller in layers.ingress.classes.items():
+        scaling = controller.autoscaling
+        path = f"ingress.classes.{name}"
+        key = f"{path}.autoscaling.maxReplicas" if scaling else f"{path}.replicas"
+        wanted[key] = scaling.max_replicas if scaling else controller.replicas
+    for key, count in wanted.items():
+        if count > nodes:
+            yield Problem(
+                key, count, f"one pod a node, and there are {nodes} nodes: the rest would stay pending", nodes
+            )
+    most = layers.cilium.agent.max_unavailable
+    if nodes > 1 and most >= nodes:
+        reason = f"an update would take the network of all {nodes} nodes at once"
+        yield Problem("cilium.agent.maxUnavailable", most, reason, 1)
+
+
+def ingress_classes(layers: Layers) -> Iterator[Problem]:
+    """Class names are free to use, and a LoadBalancer class has its fixed address."""
+    for name, controller in layers.ingress.classes.items():
+        if name in RESERVED_CLASSES:
+            yield Problem(f"ingress.classes.{name}", name, RESERVED_CLASSES[name], "another name, such as internal")
+        fixed = name in layers.load_balancer.addresses
+        if controller.service_type is ServiceType.LOAD_BALANCER and not fixed:
+            reason = f"needs loadBalancer.addresses.{name}, else the controller's address changes with the pool's order"
+            yield Problem(f"ingress.classes.{name}.serviceType", "LoadBalancer", reason, "ClusterIP")
+
+
+def cilium_upgrade(layers: Layers) -> Iterator[Problem]:
+    """Cilium is upgraded one minor version at a time, as its upgrade guide asks."""
+    installed, chart = layers.cilium.upgrade_compatibility, layers.charts.get("cilium")
+    if installed is None or chart is None:
+        return
+    step = int(chart.version.split(".")[1]) - int(installed.split(".")[1])
+    if step not in (0, 1):
+        reason = f"the chart is {chart.version}; Cilium is upgraded one minor version at a time and never down by this"
+        yield Problem("cilium.upgradeCompatibility", installed, reason, "the minor version that runs now, or one later")
+
+
+RULES = (cilium_upgrade, networks, pools, announcements, devices, ingress_classes)
+
+COUNTING_RULES = (quorum, pod_network_size, replicas)
+"""Rules that count nodes: they say nothing sensible when a node could not be read."""

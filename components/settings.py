@@ -1,0 +1,178 @@
+"""The stack's configuration, read once into typed settings.
+
+This is the only module that reads Pulumi config, the environment and files. `load` either returns settings that every
+component can rely on, or raises ConfigError with all the faults it found, before any resource is registered.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+from pulumi.runtime.config import CONFIG, get_config_env
+
+from components import charts
+from components.charts import Chart, Charts
+from components.cilium import Cilium
+from components.cluster import Cluster, Kubernetes
+from components.fields import Model, Problem, UnreadError
+from components.load_balancer import LoadBalancer
+from components.monitoring import Monitoring
+from components.nginx import Ingress
+from components.nodes import Physical
+from components.parsing import parse_group, unknown_key
+from components.rules import COUNTING_RULES, RULES
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+NAMESPACE = "anton-network"
+"""The project's name in Pulumi.yaml, under which Pulumi keeps its config."""
+
+CHART_VERSIONS = {"cilium": "1.19.6", "ingress-nginx": "4.15.1"}
+"""Charts of this program, at the versions whose values were proved by rendering."""
+
+GROUPS: dict[str, type[Model]] = {
+    "physical": Physical,
+    "cluster": Cluster,
+    "kubernetes": Kubernetes,
+    "cilium": Cilium,
+    "loadBalancer": LoadBalancer,
+    "ingress": Ingress,
+    "monitoring": Monitoring,
+    "charts": Charts,
+}
+"""Config keys of the project, one object a layer, with the model that each is read into."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything the components are built from, valid as a whole."""
+
+    physical: Physical
+    cluster: Cluster
+    kubernetes: Kubernetes
+    cilium: Cilium
+    load_balancer: LoadBalancer
+    ingress: Ingress
+    monitoring: Monitoring
+    charts: Mapping[str, Chart]
+
+
+ChartFinder = Callable[[Charts], tuple[dict[str, Chart], list[Problem]]]
+
+
+class ConfigError(pulumi.RunError):
+    """All faults of a configuration; `problems` holds them one by one."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(
+            f"The configuration has {count}; nothing was changed.\n\n" + "\n\n".join(map(_shown, problems)) + "\n"
+        )
+
+
+def _shown(problem: Problem) -> str:
+    return (
+        f"  {NAMESPACE}:{problem.key}\n"
+        f"    value:   {_as_yaml(problem.value)}\n"
+        f"    reason:  {problem.reason}\n"
+        f"    example: {_as_yaml(problem.example)}"
+    )
+
+
+def _as_yaml(value: Any) -> str:
+    """As one would write it in the stack file: text that YAML would read as something else keeps its quotes."""
+    text = value if isinstance(value, str) and _is_plain_text(value) else json.dumps(value, default=str)
+    return text if len(text) <= 200 else text[:200] + " ..."
+
+
+def _is_plain_text(text: str) -> bool:
+    try:
+        return isinstance(yaml.safe_load(text), str)
+    except yaml.YAMLError:
+        return False
+
+
+def load() -> Settings:
+    """The settings of the current stack. Raises ConfigError with every fault found."""
+    config = pulumi.Config(NAMESPACE)
+    raw = {group: config.get_object(group) for group in GROUPS}
+    folder = os.environ.get("CHARTS_DIR") or None
+    return parse(
+        {group: value for group, value in raw.items() if value is not None} | _unknown_groups(),
+        partial(find_charts, default_folder=folder),
+    )
+
+
+def _unknown_groups() -> dict[str, str]:
+    """Keys of this project's namespace that no group reads. `pulumi.Config` can't list keys."""
+    prefix = f"{NAMESPACE}:"
+    names = {name.removeprefix(prefix) for name in {*CONFIG.get(), *get_config_env()} if name.startswith(prefix)}
+    return dict.fromkeys(sorted(names - GROUPS.keys()), "(set)")
+
+
+def parse(raw: Mapping[str, Any], get_charts: ChartFinder) -> Settings:
+    """Settings from a mapping of config key to object. Raises ConfigError with every fault found."""
+    problems = [
+        Problem(key, raw[key], unknown_key(key, GROUPS), "without this key") for key in raw if key not in GROUPS
+    ]
+    models: dict[str, Any] = {}
+    for group, model in GROUPS.items():
+        models[group], faults = parse_group(model, raw.get(group, {}))
+        problems += [fault.under(group) for fault in faults]
+    nodes_known = not any(problem.key.startswith("physical.nodes") for problem in problems)
+    found, faults = get_charts(models["charts"])
+    problems += faults
+    settings = Settings(
+        physical=models["physical"],
+        cluster=models["cluster"],
+        kubernetes=models["kubernetes"],
+        cilium=models["cilium"],
+        load_balancer=models["loadBalancer"],
+        ingress=models["ingress"],
+        monitoring=models["monitoring"],
+        charts=found,
+    )
+    for group, parsed in models.items():
+        problems += [fault.under(group) for fault in _judged(parsed.problems())]
+    for rule in RULES + (COUNTING_RULES if nodes_known else ()):
+        problems += _judged(rule(settings))
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _judged(faults: Iterator[Problem]) -> list[Problem]:
+    """The faults that a rule finds before it needs a value that could not be read."""
+    found: list[Problem] = []
+    with suppress(UnreadError):
+        for fault in faults:
+            found.append(fault)  # noqa: PERF402 - one by one, so that those before the exception are kept
+    return found
+
+
+def find_charts(model: Charts, default_folder: str | None) -> tuple[dict[str, Chart], list[Problem]]:
+    """The charts at hand by name, and one problem for each that can't be had.
+
+    `default_folder` is where charts are taken from when `charts.folder` is not set; None means their repositories.
+    """
+    problems = [
+        Problem(f"charts.versions.{name}", version, unknown_key(name, CHART_VERSIONS), "without this key")
+        for name, version in model.versions.items()
+        if name not in CHART_VERSIONS
+    ]
+    folder = model.folder or default_folder
+    found, faults = charts.resolve(
+        {name: model.versions.get(name, version) for name, version in CHART_VERSIONS.items()},
+        charts.read_lock(PROJECT / "charts.lock"),
+        PROJECT / Path(folder).expanduser() if folder else None,
+        PROJECT,
+    )
+    return found, problems + faults

@@ -1,0 +1,59 @@
+"""Stack configurations for tests: the shipped one, the running cluster's address plan, and changes to them."""
+
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.charts import Chart, Charts
+from components.fields import Problem
+from components.settings import CHART_VERSIONS, NAMESPACE, Settings, parse
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def stack_config(stack: str = "prod") -> dict[str, Any]:
+    """The groups of a shipped stack file."""
+    config = yaml.safe_load((PROJECT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    return {
+        key.removeprefix(f"{NAMESPACE}:"): value for key, value in config.items() if key.startswith(f"{NAMESPACE}:")
+    }
+
+
+def running_cluster_config() -> dict[str, Any]:
+    """The shipped configuration with the address plan of the running cluster."""
+    plan = yaml.safe_load((PROJECT / "tests/profiles/running-cluster.yaml").read_text())
+    return merged(stack_config(), plan)
+
+
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the mappings of `change` laid over it; None removes a key."""
+    result = deepcopy(dict(base))
+    for key, value in change.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], value)
+        elif value is None:
+            result.pop(key, None)
+        else:
+            result[key] = deepcopy(value)
+    return result
+
+
+def charts_without_files(model: Charts) -> tuple[dict[str, Chart], list[Problem]]:
+    """A chart finder that needs no archive: for tests of what the settings make of the rest."""
+    versions = CHART_VERSIONS | model.versions
+    return {name: Chart(name, version, f".cache/charts/{name}-{version}.tgz") for name, version in versions.items()}, []
+
+
+def settings_with(change: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None) -> Settings:
+    """Valid settings: the shipped configuration, or `base`, with a change."""
+    return parse(merged(base or stack_config(), change or {}), charts_without_files)
+
+
+def charts_folder() -> Path | None:
+    """Where real charts lie on this machine: CHARTS_DIR, else shared/charts beside the project, else nowhere."""
+    candidates = [os.environ.get("CHARTS_DIR"), PROJECT.parent / "shared/charts"]
+    return next((Path(path).resolve() for path in candidates if path and Path(path).is_dir()), None)
