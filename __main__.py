@@ -65,13 +65,13 @@ pulumi.export("load_balancer_pools", cilium.pools)
 pulumi.export("ingress_classes", {name: component.service for name, component in ingress.items()})
 for key, value in inventory.exports(config.physical, config.cluster).items():
     pulumi.export(key, value)
-context = f"--context {config.kubernetes.context} " if config.kubernetes.context else ""
+kubectl = f"kubectl --context {config.kubernetes.context}"
 pulumi.export(
     "next_commands",
     [
-        f"kubectl {context}get nodes -o wide",
-        f"kubectl {context}-n kube-system exec ds/cilium -c cilium-agent -- cilium-dbg status",
-        f"kubectl {context}-n {config.ingress.namespace} get pods -l app.kubernetes.io/name=ingress-nginx",
-        f"kubectl {context}get ingressclass",
+        f"{kubectl} get nodes -o wide",
+        f"{kubectl} -n kube-system exec ds/cilium -c cilium-agent -- cilium-dbg status",
+        f"{kubectl} -n {config.ingress.namespace} get pods -l app.kubernetes.io/name=ingress-nginx",
+        f"{kubectl} get ingressclass",
     ],
 )

@@ -42,14 +42,16 @@ class Cluster(Model):
 class Kubernetes(Model):
     """Which cluster the Kubernetes provider talks to."""
 
-    context: str | None = Field(
-        default=None,
+    context: str = Field(
         min_length=1,
-        description="kubeconfig context; the current context is never used when this is set",
+        description="kubeconfig context; always explicit, so that no other cluster is changed by accident",
         examples=["admin@anton"],
     )
     kubeconfig: str | None = Field(
-        default=None, min_length=1, description="path of the kubeconfig; else KUBECONFIG or ~/.kube/config"
+        default=None,
+        min_length=1,
+        description="path of the kubeconfig; else KUBECONFIG or ~/.kube/config",
+        examples=["~/.kube/anton"],
     )
     protect: bool = Field(
         default=True, description="refuse to delete what would cut the operator off (Cilium, the namespace)"

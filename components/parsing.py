@@ -106,29 +106,29 @@ def _declared(model: type[Model], path: Path) -> tuple[type[Model], Any]:
     container = model
     example: Any = None
     for step in path:
-        annotation = _plain(annotation)
+        annotation = plain_annotation(annotation)
         if isinstance(annotation, type) and issubclass(annotation, Model):
             container = annotation
             field = next((info for name, info in annotation.model_fields.items() if to_camel(name) == step), None)
             if field is None:
                 break
-            annotation, example = field.annotation, _example_of(field)
+            annotation, example = field.annotation, example_of(field)
         else:  # a mapping or a list: its item
             annotation = get_args(annotation)[1 if get_origin(annotation) is dict else 0]
             example = _example_in(annotation, example)
     return container, example
 
 
-def _plain(annotation: Any) -> Any:
+def plain_annotation(annotation: Any) -> Any:
     """An annotation without None and without metadata."""
     if hasattr(annotation, "__metadata__"):
-        return _plain(annotation.__origin__)
+        return plain_annotation(annotation.__origin__)
     choices = [choice for choice in get_args(annotation) if choice is not type(None)]
     optional = type(None) in get_args(annotation)
-    return _plain(choices[0]) if optional else annotation
+    return plain_annotation(choices[0]) if optional else annotation
 
 
-def _example_of(field: FieldInfo) -> Any:
+def example_of(field: FieldInfo) -> Any:
     if field.examples:
         return field.examples[0]
     found = _example_in(field.annotation, None)

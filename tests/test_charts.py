@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from components import settings
-from components.charts import Chart, Charts, LockedChart, read_lock, resolve
+from components.charts import Chart, Charts, ChartUnavailableError, LockedChart, read_lock, resolve
 from components.settings import CHART_VERSIONS, ConfigError, find_charts
 from tests.configs import PROJECT, charts_folder, settings_with, stack_config
+from toolchain import lock_chart
 
 pytestmark = pytest.mark.unit
 
@@ -183,3 +184,21 @@ def test_archives_at_hand_are_those_of_the_lock() -> None:
         pytest.skip("no real charts: neither CHARTS_DIR nor ../shared/charts is there")
     for entry in read_lock(PROJECT / "charts.lock"):
         assert hashlib.sha256((folder / entry.archive).read_bytes()).hexdigest() == entry.sha256, entry.archive
+
+
+def test_locking_a_chart_writes_the_digest_of_what_was_fetched(tmp_path: Path, repository: tuple[str, Path]) -> None:
+    lock = tmp_path / "charts.lock"
+    lock.write_text(f'[[chart]]\nname = "demo"\nversion = "1.0.0"\nrepository = "{repository[0]}"\nsha256 = "0"\n')
+    said = lock_chart.add(lock, "demo", "1.2.3", None, None)
+    assert read_lock(lock)[-1] == LockedChart("demo", "1.2.3", repository[0], LOCKED.sha256)
+    assert LOCKED.sha256 in said
+    before = lock.read_text()
+    assert "locked already" in lock_chart.add(lock, "demo", "1.2.3", None, None)
+    assert lock.read_text() == before
+
+
+def test_locking_an_unknown_chart_asks_for_its_repository(tmp_path: Path) -> None:
+    lock = tmp_path / "charts.lock"
+    lock.write_text((PROJECT / "charts.lock").read_text())
+    with pytest.raises(ChartUnavailableError, match="--repository"):
+        lock_chart.add(lock, "demo", "1.2.3", None, None)

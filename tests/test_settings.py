@@ -311,9 +311,17 @@ def test_bad_value_is_refused_under_its_key_with_its_reason(change: dict[str, An
     assert reason in found[key]
 
 
-@pytest.mark.parametrize("missing", ["subnet", "gateway", "apiVip", "nodes"])
+@pytest.mark.parametrize(
+    "missing", ["physical.subnet", "physical.gateway", "physical.apiVip", "physical.nodes", "cluster.domain"]
+)
 def test_missing_required_value_is_named(missing: str) -> None:
-    assert faults_of({"physical": {missing: None}})[f"physical.{missing}"] == "is required"
+    group, key = missing.split(".")
+    assert faults_of({group: {key: None}})[missing] == "is required"
+
+
+def test_cluster_must_be_named_explicitly() -> None:
+    """Without a context the provider would take whatever cluster the kubeconfig points to at the moment."""
+    assert faults_of({"kubernetes": {"context": None}}) == {"kubernetes.context": "is required"}
 
 
 def test_all_faults_of_all_layers_come_in_one_report() -> None:

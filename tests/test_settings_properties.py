@@ -44,6 +44,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             "podCidr": draw(st.sampled_from(["10.244.0.0/16", "10.42.0.0/16", "172.16.0.0/14"])),
             "serviceCidr": draw(st.sampled_from(["10.96.0.0/12", "10.43.0.0/16", "10.128.0.0/20"])),
         },
+        "kubernetes": {"context": "admin@test"},
         "loadBalancer": {
             "pools": {"lan": {"start": str(start), "stop": str(stop)}},
             "addresses": {name: str(address) for name, address in zip(lan_classes, fixed, strict=False)},
@@ -136,7 +137,14 @@ def test_no_change_of_any_values_gets_an_unsound_configuration_through(
         assert error.problems
         for problem in error.problems:
             assert problem.key and problem.reason, problem
-            assert problem.key.split(".")[0] in {"physical", "cluster", "loadBalancer", "cilium", "ingress"}
+            assert problem.key.split(".")[0] in {
+                "physical",
+                "cluster",
+                "kubernetes",
+                "loadBalancer",
+                "cilium",
+                "ingress",
+            }
         assert "Traceback" not in str(error)
     else:
         assert_sound(config)

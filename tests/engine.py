@@ -1,0 +1,123 @@
+"""Drives the real Pulumi engine on a stack of its own: state, stack file and home folder lie in a test's folder."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.settings import NAMESPACE
+from tests.configs import PROJECT, charts_folder
+
+DISABLED_PROVIDERS = {"pulumi:disable-default-providers": ["kubernetes", "cloudflare", "tailscale"]}
+IGNORED_TYPES = ("pulumi:pulumi:Stack", "pulumi:providers:", "anton:network:")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One resource of a plan: what the engine would do with it, its inputs, and the paths that change."""
+
+    operation: str
+    type: str
+    name: str
+    inputs: Mapping[str, Any]
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a preview or an update said, resource by resource."""
+
+    steps: Mapping[str, Step]
+    warnings: tuple[str, ...]
+
+    def operations(self) -> dict[str, str]:
+        """Name to operation of the resources that are no mere containers and do not stay the same."""
+        return {
+            step.name: step.operation
+            for step in self.steps.values()
+            if step.operation != "same" and not step.type.startswith(IGNORED_TYPES)
+        }
+
+
+class Stack:
+    """A stack in a folder of its own, run from the project as a user would."""
+
+    def __init__(self, folder: Path, groups: Mapping[str, Any], kubeconfig: Path | None = None) -> None:
+        self.folder = folder
+        self.file = folder / "Pulumi.test.yaml"
+        self.environment = {
+            **os.environ,
+            "HOME": str(folder / "home"),
+            "KUBECONFIG": str(kubeconfig or folder / "no-kubeconfig"),
+            "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(PROJECT / ".cache/pulumi-home")),
+            "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
+            "PULUMI_CONFIG_PASSPHRASE": "test",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+        for name in ("home", "state"):
+            (folder / name).mkdir()
+        shutil.copy(PROJECT / "Pulumi.yaml", folder)
+        self.configure(groups)
+        self.run("stack", "init", "test", "--cwd", str(folder))
+        self.salt = yaml.safe_load(self.file.read_text())["encryptionsalt"]
+
+    def configure(self, groups: Mapping[str, Any]) -> None:
+        """Write the stack file: config groups as settings reads them."""
+        config = DISABLED_PROVIDERS | {f"{NAMESPACE}:{group}": value for group, value in groups.items()}
+        salt = {"encryptionsalt": self.salt} if hasattr(self, "salt") else {}
+        self.file.write_text(yaml.safe_dump({"config": config} | salt))
+
+    def run(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run pulumi; the result holds what it printed. Fails the test when it fails, unless told not to."""
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=PROJECT,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def command(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a pulumi command on this stack."""
+        return self.run(name, "--stack", "test", "--config-file", str(self.file), *arguments, check=check)
+
+    def preview(self, *arguments: str) -> Plan:
+        """The plan of `pulumi preview`."""
+        document = json.loads(self.command("preview", "--json", *arguments).stdout)
+        steps = {}
+        for step in document["steps"]:
+            state = step.get("newState") or step["oldState"]
+            type_, name = state["type"], step["urn"].rsplit("::", 1)[1]
+            diff = tuple(sorted(step.get("detailedDiff") or {}))
+            steps[step["urn"]] = Step(step["op"], type_, name, state.get("inputs", {}), diff)
+        warnings = tuple(
+            entry["message"] for entry in document.get("diagnostics", []) if entry["severity"] in {"warning", "error"}
+        )
+        return Plan(steps, warnings)
+
+
+def require_engine() -> None:
+    """Skip the test where the engine or the charts are not here, and say which."""
+    if shutil.which("pulumi") is None:
+        pytest.skip("pulumi is not on PATH; `make test` sets it up")
+    if charts_folder() is None:
+        pytest.skip("no real charts: neither CHARTS_DIR nor ../shared/charts is there")
+
+
+def differences(left: Any, right: Any, path: str = "") -> list[str]:
+    """The paths at which two nested values differ."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        keys = sorted({*left, *right})
+        return [found for key in keys for found in differences(left.get(key), right.get(key), f"{path}.{key}")]
+    return [] if left == right else [path.removeprefix(".")]

@@ -1,0 +1,209 @@
+"""The shipped stack on a real API server: `up`, nothing to do afterwards, one change for one value, and `destroy`."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.configs import PROJECT, charts_folder, merged, stack_config
+from tests.control_plane import CONTEXT, ApiError, ControlPlane, require_control_plane
+from tests.engine import Stack, require_engine
+
+pytestmark = pytest.mark.cluster
+
+DEFINITIONS = PROJECT.parent / "shared/crds"
+
+
+def shipped(change: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The shipped configuration; without the Prometheus operator's definitions at hand, without its objects."""
+    base = {
+        "charts": {"folder": str(charts_folder())},
+        "kubernetes": {"protect": False},
+        "monitoring": {"enabled": DEFINITIONS.is_dir()},
+    }
+    return merged(merged(stack_config(), base), change or {})
+
+
+def addresses() -> dict[str, str]:
+    return {name: node["address"] for name, node in stack_config()["physical"]["nodes"].items()}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    require_control_plane()
+    require_engine()
+    plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+    try:
+        plane.add_cilium_definitions()
+        for path in sorted(DEFINITIONS.glob("*.yaml")):
+            plane.add_definitions(path.read_text())
+        plane.add_nodes(addresses())
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """The stack after its first `up`."""
+    stack = Stack(tmp_path_factory.mktemp("stack"), shipped(), cluster.kubeconfig)
+    stack.command("up", "--yes", "--skip-preview")
+    return stack
+
+
+@pytest.fixture(autouse=True)
+def shipped_configuration(stack: Stack) -> Iterator[None]:
+    """Every test starts from the shipped configuration, and leaves it."""
+    stack.configure(shipped())
+    yield
+    stack.configure(shipped())
+
+
+def test_second_preview_has_nothing_to_do(stack: Stack) -> None:
+    assert stack.preview("--expect-no-changes").operations() == {}
+
+
+def test_refresh_finds_no_drift(stack: Stack) -> None:
+    assert stack.preview("--refresh", "--expect-no-changes").operations() == {}
+
+
+def test_changed_body_size_is_one_update_of_one_value(stack: Stack) -> None:
+    stack.configure(shipped({"ingress": {"classes": {"internal": {"tuning": {"clientMaxBodySize": "60m"}}}}}))
+    plan = stack.preview()
+    assert plan.operations() == {"internal-release": "update"}
+    (release,) = [step for step in plan.steps.values() if step.name == "internal-release"]
+    assert release.changed == ("values.controller.config.proxy-body-size",)
+
+
+def test_changed_controller_value_is_shown_as_a_replacement_of_the_class(stack: Stack) -> None:
+    stack.configure(shipped({"ingress": {"classes": {"internal": {"controllerValue": "k8s.io/lan"}}}}))
+    operations = stack.preview().operations()
+    assert operations["internal-release"] == "update"
+    assert "replace" in operations["internal-class"]
+    assert "external-class" not in operations
+
+
+def test_added_node_changes_nothing_but_itself(stack: Stack, cluster: ControlPlane) -> None:
+    worker = {"k8s-4": {"address": "192.168.1.97", "mac": "58:47:ca:00:00:04", "role": "worker"}}
+    stack.configure(shipped({"physical": {"nodes": worker}}))
+    assert stack.preview().operations() == {"nodes-k8s-4": "create"}
+
+
+def test_nodes_carry_what_the_inventory_says(stack: Stack, cluster: ControlPlane) -> None:
+    metadata = cluster.get("/api/v1/nodes/k8s-2")["metadata"]
+    assert metadata["labels"]["network.anton/role"] == "control-plane"
+    assert metadata["annotations"]["network.anton/mac-address"] == "58:47:ca:79:78:ba"
+    managers = {entry["manager"] for entry in metadata["managedFields"] if entry["operation"] == "Apply"}
+    assert managers == {"anton-network"}
+
+
+def test_update_stops_at_a_node_with_another_address_and_touches_nothing(stack: Stack, cluster: ControlPlane) -> None:
+    change = {
+        "physical": {"nodes": {"k8s-2": {"address": "192.168.1.90"}}},
+        "ingress": {"classes": {"internal": {"tuning": {"clientMaxBodySize": "61m"}}}},
+    }
+    stack.configure(shipped(change))
+    done = stack.command("up", "--yes", "--skip-preview", check=False)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "node k8s-2: Kubernetes reports InternalIP 192.168.1.99" in said
+    assert "declares 192.168.1.90" in said
+    config = cluster.get("/api/v1/namespaces/network/configmaps/internal-ingress-nginx-controller")["data"]
+    assert config["proxy-body-size"] == "50m", "nothing behind the nodes may have been applied"
+    stack.configure(shipped())
+    stack.command("up", "--yes", "--skip-preview")
+
+
+def test_ingress_classes_are_those_of_the_specification(stack: Stack, cluster: ControlPlane) -> None:
+    classes = cluster.get("/apis/networking.k8s.io/v1/ingressclasses")["items"]
+    assert {entry["metadata"]["name"]: entry["spec"] for entry in classes} == {
+        "external": {"controller": "k8s.io/external"},
+        "internal": {"controller": "k8s.io/internal"},
+    }
+
+
+def test_pool_and_announcement_are_accepted_by_their_definitions(stack: Stack, cluster: ControlPlane) -> None:
+    pool = cluster.get("/apis/cilium.io/v2/ciliumloadbalancerippools/lan")
+    assert pool["spec"]["blocks"] == [{"start": "192.168.1.102", "stop": "192.168.1.110"}]
+    policy = cluster.get("/apis/cilium.io/v2alpha1/ciliuml2announcementpolicies/load-balancer")
+    assert policy["spec"]["interfaces"] == ["^enp87s0$"]
+
+
+def test_controllers_run_one_a_node(stack: Stack, cluster: ControlPlane) -> None:
+    for release in ("external-ingress-nginx", "internal-ingress-nginx"):
+        selector = f"app.kubernetes.io/instance={release},app.kubernetes.io/component=controller"
+        pods = cluster.get(f"/api/v1/namespaces/network/pods?labelSelector={quote(selector)}")["items"]
+        assert len(pods) == 2
+        assert len({pod["spec"]["nodeName"] for pod in pods}) == 2
+
+
+def ingress(ingress_class: str | None) -> dict[str, Any]:
+    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "app", "port": {"number": 80}}}}
+    spec: dict[str, Any] = {"rules": [{"host": "app.example.com", "http": {"paths": [path]}}]}
+    if ingress_class:
+        spec["ingressClassName"] = ingress_class
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "app"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("ingress_class", "asked"),
+    [("external", {"external"}), ("internal", {"internal"}), ("tailscale", set()), (None, set())],
+)
+def test_admission_asks_the_controller_of_the_class_and_no_other(
+    ingress_class: str | None, asked: set[str], stack: Stack, cluster: ControlPlane
+) -> None:
+    """No controller answers on this control plane, so whoever is asked denies, and the error names it."""
+    path = "/apis/networking.k8s.io/v1/namespaces/default/ingresses?dryRun=All"
+    try:
+        cluster.request("POST", path, ingress(ingress_class))
+        said = ""
+    except ApiError as refusal:
+        said = refusal.message
+        assert "failed calling webhook" in said, said
+    found = {name for name in ("external", "internal") if f"{name}-ingress-nginx-controller-admission" in said}
+    assert found == asked
+
+
+def test_bgp_resources_are_accepted_by_their_definitions(stack: Stack, cluster: ControlPlane) -> None:
+    bgp = {"localAsn": 64513, "peers": {"router": {"address": "192.168.1.1", "asn": 64512}}}
+    stack.configure(shipped({"loadBalancer": {"bgp": bgp}}))
+    stack.command("up", "--yes", "--skip-preview")
+    advertisement = cluster.get("/apis/cilium.io/v2/ciliumbgpadvertisements/load-balancer")
+    assert advertisement["spec"]["advertisements"][0]["advertisementType"] == "Service"
+    stack.configure(shipped())
+    stack.command("up", "--yes", "--skip-preview")
+    with pytest.raises(ApiError, match="404"):
+        cluster.get("/apis/cilium.io/v2/ciliumbgpadvertisements/load-balancer")
+
+
+def test_kubeconfig_without_the_declared_context_changes_nothing(
+    stack: Stack, cluster: ControlPlane, tmp_path: Path
+) -> None:
+    """Its current context leads to a cluster that works; the program must not take it."""
+    other = tmp_path / "kubeconfig"
+    other.write_text(cluster.kubeconfig.read_text().replace(CONTEXT, "admin@elsewhere"))
+    (tmp_path / "fresh").mkdir()
+    fresh = Stack(tmp_path / "fresh", shipped(), other)
+    done = fresh.command("up", "--yes", "--skip-preview", check=False)
+    assert done.returncode != 0
+    resources = json.loads(fresh.run("stack", "export", "--stack", "test").stdout)["deployment"].get("resources", [])
+    assert not [entry["type"] for entry in resources if entry["type"].startswith("kubernetes:")]
+
+
+def test_destroy_leaves_nothing_behind(stack: Stack, cluster: ControlPlane) -> None:
+    stack.command("destroy", "--yes", "--skip-preview")
+    for path in (
+        "/apis/networking.k8s.io/v1/ingressclasses",
+        "/apis/cilium.io/v2/ciliumloadbalancerippools",
+        "/apis/cilium.io/v2alpha1/ciliuml2announcementpolicies",
+        "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+        "/api/v1/namespaces/network/pods",
+        "/apis/apps/v1/namespaces/kube-system/daemonsets",
+    ):
+        assert cluster.get(path)["items"] == [], path
+    labels = cluster.get("/api/v1/nodes/k8s-1")["metadata"]["labels"]
+    assert not [key for key in labels if key.startswith("network.anton/")]
+    stack.command("up", "--yes", "--skip-preview")

@@ -1,0 +1,62 @@
+"""Documentation that can be checked is checked: generated tables, links, and the tests that it names."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from components.settings import GROUPS, ConfigError
+from docs import generate
+from tests.configs import PROJECT, settings_with
+
+pytestmark = pytest.mark.unit
+
+PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")])
+
+
+def test_configuration_tables_are_those_of_the_models() -> None:
+    assert (PROJECT / "docs/configuration.md").read_text() == generate.configuration(), "run `make docs`"
+    readme = (PROJECT / "README.md").read_text()
+    assert readme == generate.readme(readme), "run `make docs`"
+
+
+def test_every_setting_has_a_meaning_in_the_table() -> None:
+    for group, model in GROUPS.items():
+        for key, _, meaning, _ in generate.rows(model, group):
+            assert len(meaning) > 3, key
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith(("http:", "https:")):
+            continue
+        path, _, fragment = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        if fragment:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            assert fragment in map(anchor, headings), f"{page.name} links to {target}"
+
+
+def test_pitfalls_name_tests_and_decisions_that_exist() -> None:
+    code = "\n".join(path.read_text() for path in (PROJECT / "tests").glob("test_*.py"))
+    rows = [line for line in (PROJECT / "docs/pitfalls.md").read_text().splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, f"no test: {row}"
+        for name in named:
+            assert f"def {name}(" in code, f"{name} does not exist"
+        for number in re.findall(r"ADR (\d{4})", row):
+            assert list((PROJECT / "docs/adr").glob(f"{number}-*.md")), number
+
+
+def test_readme_error_example_is_what_the_program_says() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_with({"physical": {"gateway": "10.0.0.1"}, "cilium": {"routingMode": "tunnel"}})
+    assert str(caught.value).strip() in (PROJECT / "README.md").read_text()

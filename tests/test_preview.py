@@ -1,0 +1,107 @@
+"""The real engine and the real Kubernetes provider plan the shipped stack, without a cluster."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.configs import charts_folder, merged, running_cluster_config, stack_config
+from tests.engine import Plan, Stack, differences, require_engine
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine_and_charts() -> None:
+    require_engine()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    return Stack(tmp_path_factory.mktemp("stack"), shipped())
+
+
+def shipped(change: dict[str, Any] | None = None, base: dict[str, Any] | None = None) -> dict[str, Any]:
+    charts = {"charts": {"folder": str(charts_folder())}}
+    return merged(merged(base or stack_config(), charts), change or {})
+
+
+def planned(stack: Stack, change: dict[str, Any] | None = None, base: dict[str, Any] | None = None) -> Plan:
+    stack.configure(shipped(change, base))
+    return stack.preview()
+
+
+def test_shipped_stack_is_planned_whole_without_a_warning(stack: Stack) -> None:
+    plan = planned(stack)
+    assert plan.warnings == ()
+    assert Counter(step.operation for step in plan.steps.values()) == {"create": 19}
+    assert {"cilium-release", "external-release", "internal-release", "nodes-k8s-3"} <= plan.operations().keys()
+
+
+def test_output_on_the_terminal_has_no_warning_either(stack: Stack) -> None:
+    stack.configure(shipped())
+    done = stack.command("preview")
+    assert "warning" not in (done.stdout + done.stderr).lower(), done.stdout + done.stderr
+
+
+def test_same_configuration_gives_the_same_plan(stack: Stack) -> None:
+    first, second = planned(stack), planned(stack)
+    assert {urn: step.inputs for urn, step in first.steps.items()} == {
+        urn: step.inputs for urn, step in second.steps.items()
+    }, "a timestamp or a random name changes the plan from run to run"
+
+
+def test_plan_does_not_depend_on_where_the_charts_lie(stack: Stack, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "air-gapped"
+    elsewhere.symlink_to(charts_folder() or tmp_path)
+    here, there = planned(stack), planned(stack, {"charts": {"folder": str(elsewhere)}})
+    assert {urn: step.inputs for urn, step in here.steps.items()} == {
+        urn: step.inputs for urn, step in there.steps.items()
+    }
+
+
+def test_changed_body_size_changes_one_value_of_one_release_and_nothing_else(stack: Stack) -> None:
+    change = {"ingress": {"classes": {"internal": {"tuning": {"clientMaxBodySize": "60m"}}}}}
+    before, after = planned(stack), planned(stack, change)
+    assert before.steps.keys() == after.steps.keys()
+    found = {
+        step.name: differences(dict(step.inputs), dict(after.steps[urn].inputs)) for urn, step in before.steps.items()
+    }
+    assert {name: paths for name, paths in found.items() if paths} == {
+        "internal-release": ["values.controller.config.proxy-body-size"]
+    }
+
+
+def test_other_address_plan_is_planned_as_well(stack: Stack) -> None:
+    plan = planned(stack, base=running_cluster_config())
+    release = next(step for step in plan.steps.values() if step.name == "cilium-release")
+    assert release.inputs["values"]["ipv4NativeRoutingCIDR"] == "10.42.0.0/16"
+
+
+def test_bad_configuration_is_explained_at_once_and_plans_nothing(stack: Stack) -> None:
+    stack.configure(shipped({"physical": {"gateway": "10.0.0.1"}, "cilium": {"routingMode": "tunnel"}}))
+    done = stack.command("preview", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "The configuration has 2 problems; nothing was changed." in said
+    assert "anton-network:physical.gateway" in said
+    assert "anton-network:cilium.loadBalancing.mode" in said
+    assert "Traceback" not in said
+    assert "kubernetes:" not in said, "no provider may be asked before the configuration is sound"
+
+
+def test_chart_that_is_not_there_gives_one_error_with_both_remedies(stack: Stack, tmp_path: Path) -> None:
+    stack.configure(shipped({"charts": {"folder": str(tmp_path), "versions": {"cilium": "1.19.5"}}}))
+    cached = Path(".cache/charts/cilium-1.19.5.tgz")
+    if cached.exists():
+        cached.unlink()
+    said = stack.command("preview", check=False).stdout
+    assert said.count("anton-network:charts.versions.cilium") >= 1
+    assert "let this machine reach https://helm.cilium.io" in said
+    assert "CHARTS_DIR=FOLDER" in said
+
+
+def test_users_own_pulumi_folder_is_left_alone(stack: Stack) -> None:
+    planned(stack)
+    assert not (stack.folder / "home/.pulumi").exists()

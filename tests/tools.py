@@ -1,0 +1,24 @@
+"""Programs that set-up provides for tests."""
+
+import shutil
+import socket
+
+import pytest
+
+from tests.configs import PROJECT
+
+
+def tool(name: str) -> str:
+    """The path of a program; skips the test where set-up could not provide it."""
+    found = shutil.which(name, path=f"{PROJECT / '.cache/bin'}:/usr/local/sbin:/usr/sbin:/usr/bin")
+    if found is None:
+        pytest.skip(f"{name} is not here: `make test` takes it from Debian packages where there are any")
+    return found
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port on loopback that nothing listens on."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
