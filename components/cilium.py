@@ -188,7 +188,7 @@ class Agent(Model):
         description=f"requests and limits; a memory limit under {AGENT_MEMORY_FLOOR} is refused",
     )
     max_unavailable: int = Field(
-        default=1, ge=1, description="nodes whose agent restarts at the same time", examples=[1]
+        default=1, ge=1, description="nodes whose agent, or Envoy, restarts at the same time", examples=[1]
     )
 
 
@@ -394,7 +394,7 @@ def cilium_values(args: CiliumNetworkArgs) -> dict[str, Any]:
         **_service_values(args),
         **_workload_values(args),
         **_observability_values(args),
-        **_option_values(args.cilium),
+        **_option_values(args),
         **_platform_values(args),
     }
 
@@ -494,21 +494,26 @@ def _observability_values(args: CiliumNetworkArgs) -> dict[str, Any]:
                 "enabled": list(hubble.metrics),
                 "enableOpenMetrics": True,
                 "serviceMonitor": _service_monitor(monitoring),
-                "dashboards": {"enabled": monitoring.enabled},
+                "dashboards": {"enabled": monitoring.enabled and hubble.enabled},
             },
         },
     }
 
 
-def _option_values(cilium: Cilium) -> dict[str, Any]:
+def _option_values(args: CiliumNetworkArgs) -> dict[str, Any]:
+    cilium = args.cilium
     mesh, encryption = cilium.service_mesh, cilium.encryption
+    envoy = {
+        "updateStrategy": {"rollingUpdate": {"maxUnavailable": cilium.agent.max_unavailable}},
+        "prometheus": {"serviceMonitor": _service_monitor(args.monitoring)},
+    }
     wireguard = {"type": "wireguard", "nodeEncryption": encryption.node_encryption} if encryption.enabled else {}
     spire = {"mutual": {"spire": {"enabled": True, "install": {"enabled": True}}}} if mesh.mutual_authentication else {}
     return {
         "policyEnforcementMode": cilium.policy_enforcement.value,
         "l7Proxy": cilium.l7_proxy,
         # As its own DaemonSet, Envoy keeps serving layer 7 policies while the agent restarts.
-        "envoy": {"enabled": cilium.l7_proxy},
+        "envoy": {"enabled": cilium.l7_proxy, **(envoy if cilium.l7_proxy else {})},
         "bandwidthManager": {"enabled": cilium.bandwidth_manager.enabled, "bbr": cilium.bandwidth_manager.bbr},
         "encryption": {"enabled": encryption.enabled, **wireguard},
         "envoyConfig": {"enabled": mesh.envoy_config},

@@ -146,7 +146,7 @@ def bytes_of(quantity: str) -> float:
 
 
 class ResourceAmounts(Model):
-    """Amounts of CPU and memory; what is left out is not set."""
+    """Amounts of CPU and memory; what is left out is up to the chart."""
 
     cpu: Quantity | None = Field(default=None, description="CPU cores")
     memory: Quantity | None = Field(default=None, description="bytes of memory")

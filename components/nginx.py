@@ -33,6 +33,15 @@ ImageReference = Annotated[
 ]
 """A container image with registry, tag and, better, digest."""
 
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")]
+"""The name of an HTTP header."""
+
+HeaderValue = Annotated[str, StringConstraints(pattern=r"^[^{}\r\n]+$")]
+"""The value of an HTTP header; no braces, which the chart would run through its template engine."""
+
+UserAgent = Annotated[str, StringConstraints(pattern=r"^[^,{}\r\n]+$")]
+"""A User-Agent, or `~` and a regular expression; no comma, which separates entries, and no braces."""
+
 DEFAULT_ADD_HEADERS = {
     "X-Frame-Options": "SAMEORIGIN",
     "X-Content-Type-Options": "nosniff",
@@ -189,13 +198,13 @@ class Controller(Model):
     limits: Limits | None = Field(default=Limits(), description="limits per client; null for none")
     tls: Tls = Field(default=Tls(), description="TLS")
     tuning: Tuning = Field(default=Tuning(), description="NGINX")
-    add_headers: dict[str, str] = Field(
+    add_headers: dict[HeaderName, HeaderValue] = Field(
         default=DEFAULT_ADD_HEADERS, description="response headers to add", examples=[DEFAULT_ADD_HEADERS]
     )
-    hide_headers: tuple[str, ...] = Field(
+    hide_headers: tuple[HeaderName, ...] = Field(
         default=("Server", "X-Powered-By"), description="backend headers to drop", examples=[["Server"]]
     )
-    block_user_agents: tuple[str, ...] = Field(
+    block_user_agents: tuple[UserAgent, ...] = Field(
         default=(), description="User-Agent values to refuse", examples=[["~*GPTBot"]]
     )
 
@@ -508,6 +517,8 @@ def _service(args: NginxIngressArgs) -> dict[str, Any]:
     return {
         "type": ServiceType.LOAD_BALANCER.value,
         "annotations": {"lbipam.cilium.io/ips": str(args.address)},
+        # Cilium serves the address itself; node ports would open the controller on every node's own address too.
+        "allocateLoadBalancerNodePorts": False,
         # Local would black-hole traffic whenever the node that announces the address runs no controller.
         "externalTrafficPolicy": "Cluster",
     }

@@ -102,6 +102,21 @@ def test_chart_that_is_not_there_gives_one_error_with_both_remedies(stack: Stack
     assert "CHARTS_DIR=FOLDER" in said
 
 
+def test_node_declared_twice_is_refused(stack: Stack) -> None:
+    """Names are keys of a mapping; the engine's YAML reader refuses a key that stands twice."""
+    stack.configure(shipped())
+    stack.file.write_text(stack.file.read_text().replace("      k8s-2:", "      k8s-1:"))
+    done = stack.command("preview", check=False)
+    assert 'mapping key "k8s-1" already defined' in done.stdout + done.stderr
+
+
+def test_missing_layers_are_reported_by_the_program_and_not_one_by_one(stack: Stack) -> None:
+    stack.configure({})
+    said = stack.command("preview", check=False).stdout
+    for key in ("physical.subnet", "physical.nodes", "cluster.domain", "kubernetes.context"):
+        assert f"anton-network:{key}" in said
+
+
 def test_users_own_pulumi_folder_is_left_alone(stack: Stack) -> None:
     planned(stack)
     assert not (stack.folder / "home/.pulumi").exists()
