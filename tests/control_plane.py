@@ -99,7 +99,15 @@ class ControlPlane:
         )
         self._run("kube-scheduler", common)
         stages = PROJECT / "tests/kwok-stages.yaml"
-        self._run("kwok", {"kubeconfig": self.kubeconfig, "manage-all-nodes": "true", "config": stages})
+        self._run(
+            "kwok",
+            {
+                "kubeconfig": self.kubeconfig,
+                "manage-all-nodes": "true",
+                "node-lease-duration-seconds": "40",
+                "config": stages,
+            },
+        )
 
     def _start_etcd(self) -> str:
         url, peers = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
@@ -176,7 +184,7 @@ class ControlPlane:
 
     def add_definitions(self, text: str) -> None:
         """Create CRDs from a stream of YAML documents."""
-        for document in yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        for document in filter(None, yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
             self.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
 
     def add_cilium_definitions(self) -> None:

@@ -42,7 +42,7 @@ class Plan:
         return {
             step.name: step.operation
             for step in self.steps.values()
-            if step.operation != "same" and not step.type.startswith(IGNORED_TYPES)
+            if step.operation not in {"same", "refresh"} and not step.type.startswith(IGNORED_TYPES)
         }
 
 
