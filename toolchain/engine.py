@@ -1,0 +1,139 @@
+"""Chooses the Pulumi CLI, its Python language host and the Kubernetes plugin: the user's own, downloaded or built."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from toolchain import SetupError, gobuild
+from toolchain.console import Progress
+from toolchain.gobuild import GoTool
+from toolchain.layout import Layout, environment, find_executable, search_path
+
+_HOST = "pulumi-language-python"
+_PLUGIN = "pulumi-resource-kubernetes"
+
+
+def version_of(pulumi: Path) -> tuple[int, ...] | None:
+    """Return the version that the program `pulumi` reports, or None if it reports none."""
+    try:
+        settings = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}
+        answer = subprocess.run(
+            [pulumi, "version"], capture_output=True, text=True, env=settings, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", answer.stdout.strip())
+    return tuple(map(int, found.groups())) if found and answer.returncode == 0 else None
+
+
+def choose_own(layout: Layout, limits: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Path | None, str]:
+    """Return the user's own pulumi if it can be used, and else None and why not, for the user to read."""
+    pulumi = find_executable("pulumi", search_path(layout, environ))
+    if not pulumi:
+        return None, "no pulumi on PATH"
+    version = version_of(pulumi)
+    if not version:
+        return None, f"{pulumi} does not tell its version"
+    if not _numbers(limits["at_least"]) <= version < _numbers(limits["below"]):
+        shown = ".".join(map(str, version))
+        return None, f"{pulumi} is {shown}, needed is at least {limits['at_least']} and below {limits['below']}"
+    return pulumi, ""
+
+
+def provide_pulumi(tool: GoTool, limits: Mapping[str, str], layout: Layout, progress: Progress) -> list[Path]:
+    """Make a supported pulumi the one that make targets find, and return its path."""
+    own, reason = choose_own(layout, limits, os.environ)
+    if own:
+        (layout.bin / "pulumi").unlink(missing_ok=True)
+        progress.doing(f"using {own}")
+        return [own]
+    if find_executable("pulumi", search_path(layout, os.environ)):
+        progress.note(f"{reason}: a suitable one is built for this project, yours stays as it is")
+    return provide_tool(tool, layout, progress)
+
+
+def provide_language_host(tool: GoTool, limits: Mapping[str, str], layout: Layout, progress: Progress) -> list[Path]:
+    """Make the Python language host of the chosen pulumi available, and return its path."""
+    own, _ = choose_own(layout, limits, os.environ)
+    host = own and find_executable(_HOST, [str(own.resolve().parent), str(own.parent)])
+    if host:
+        for name in tool.executables:
+            (layout.bin / name).unlink(missing_ok=True)
+        progress.doing(f"using {host}")
+        return [host]
+    return provide_tool(tool, layout, progress)
+
+
+def provide_tool(tool: GoTool, layout: Layout, progress: Progress) -> list[Path]:
+    """Build `tool` if needed, place its programs in the project's bin folder and return their paths there."""
+    folder = gobuild.provide(tool, layout, progress)
+    return [place(folder / name, layout.bin / name) for name in tool.executables]
+
+
+def place(file: Path, name: Path) -> Path:
+    """Make `name` the same file as `file`, by a hard link or else a copy, and return `name`.
+
+    Not by a symbolic link: pulumi follows those and then warns that its language host is not in the same folder.
+    """
+    name.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = name.with_name(f".{name.name}.new")
+    unfinished.unlink(missing_ok=True)
+    try:
+        unfinished.hardlink_to(file)
+    except OSError:
+        shutil.copy2(file, unfinished)
+    unfinished.replace(name)
+    return name
+
+
+def provide_kubernetes_plugin(
+    tool: GoTool, versions: Mapping[str, Any], layout: Layout, progress: Progress
+) -> tuple[str, list[Path]]:
+    """Install the newest Kubernetes plugin if it can be had, else build the fallback one.
+
+    Returns the SDK pair to use (`newest` or `fallback`) and the plugin's path.
+    """
+    newest = _plugin_folder(layout.pulumi_home, versions["newest"]) / _PLUGIN
+    if newest.exists() or _take_users_plugin(newest) or _download(versions["newest"], layout, progress):
+        progress.doing(f"version {versions['newest']}")
+        return "newest", [newest]
+    progress.note(
+        f"The official plugin {versions['newest']} can't be downloaded here: using the pair "
+        f"{versions['fallback']}, SDK and plugin, the plugin built from source. `make refresh` tries again."
+    )
+    folder = gobuild.provide(tool, layout, progress)
+    fallback = _plugin_folder(layout.pulumi_home, versions["fallback"]) / _PLUGIN
+    return "fallback", [place(folder / _PLUGIN, fallback)]
+
+
+def _plugin_folder(home: Path, version: str) -> Path:
+    return home / "plugins" / f"resource-kubernetes-v{version}"
+
+
+def _take_users_plugin(plugin: Path) -> bool:
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    own = home / "plugins" / plugin.parent.name / plugin.name
+    if own.exists() and own != plugin:
+        place(own, plugin)
+    return plugin.exists()
+
+
+def _download(version: str, layout: Layout, progress: Progress) -> bool:
+    progress.doing(f"downloading the official plugin {version}")
+    folder = _plugin_folder(layout.pulumi_home, version)
+    settings = environment(layout, os.environ, fallback_pair=False)
+    try:
+        progress.run(["pulumi", "plugin", "install", "resource", "kubernetes", version], env=settings, cwd=layout.cache)
+    except SetupError:
+        shutil.rmtree(folder, ignore_errors=True)
+    return (folder / _PLUGIN).exists()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))

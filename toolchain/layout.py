@@ -1,0 +1,114 @@
+"""Where set-up puts things, and the environment in which the make targets run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+LOCAL_PASSPHRASE = "for-local-use-only"  # noqa: S105 - protects nothing: local state lives in the project's cache
+
+# The user's own login, backend and stack choice would otherwise reach into a make target.
+_FOREIGN_SETTINGS = ("PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_STACK")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one checkout (`cache` and below it) and of the user (`shared`, common to all checkouts)."""
+
+    root: Path
+    shared: Path
+
+    @classmethod
+    def of(cls, root: Path, environ: Mapping[str, str]) -> Layout:
+        """Return the layout of the checkout at `root` for a user with the variables `environ`."""
+        if own := environ.get("ANTON_CACHE"):
+            return cls(root, Path(own).absolute())
+        caches = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or root, ".cache")
+        return cls(root, Path(caches, "anton-network"))
+
+    @property
+    def toolchain(self) -> Path:
+        return self.root / "toolchain"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / ".cache"
+
+    @property
+    def bin(self) -> Path:
+        return self.cache / "bin"
+
+    @property
+    def venv(self) -> Path:
+        return self.cache / "venv"
+
+    @property
+    def venv_newest(self) -> Path:
+        return self.cache / "venv-newest"
+
+    @property
+    def pulumi_home(self) -> Path:
+        return self.cache / "pulumi-home"
+
+    @property
+    def state(self) -> Path:
+        return self.cache / "state"
+
+    @property
+    def stacks(self) -> Path:
+        return self.cache / "stacks"
+
+    @property
+    def logs(self) -> Path:
+        return self.cache / "logs"
+
+    @property
+    def stamp(self) -> Path:
+        return self.cache / "setup.json"
+
+    @property
+    def tools(self) -> Path:
+        return self.shared / "tools"
+
+
+def search_path(layout: Layout, environ: Mapping[str, str]) -> list[str]:
+    """Return the folders of the user's PATH that are not the project's own."""
+    own = str(layout.cache)
+    return [folder for folder in environ.get("PATH", "").split(os.pathsep) if folder and not folder.startswith(own)]
+
+
+def find_executable(name: str, folders: list[str]) -> Path | None:
+    """Return the first executable file `name` in `folders`, or None."""
+    for folder in folders:
+        candidate = Path(folder, name)
+        if candidate.is_file() and os.access(candidate, os.X_OK):
+            return candidate
+    return None
+
+
+def environment(layout: Layout, environ: Mapping[str, str], *, fallback_pair: bool) -> dict[str, str]:
+    """Return the complete environment for a make target: the user's, with Pulumi's settings replaced.
+
+    `fallback_pair` tells that official plugins can't be downloaded here; the engine then must not try, which would
+    cost 2.5 s on every preview.
+    """
+    result = {name: value for name, value in environ.items() if name not in _FOREIGN_SETTINGS}
+    folders = [str(layout.bin), str(layout.venv / "bin"), *search_path(layout, environ)]
+    result["PATH"] = os.pathsep.join(folders)
+    result["PULUMI_HOME"] = str(layout.pulumi_home)
+    result["PULUMI_BACKEND_URL"] = layout.state.as_uri()
+    result["PULUMI_CONFIG_PASSPHRASE"] = LOCAL_PASSPHRASE
+    result["PULUMI_SKIP_UPDATE_CHECK"] = "true"
+    if fallback_pair:
+        result["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"
+    return result
+
+
+def as_shell(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Return the lines that turn the environment `before` into `after` in a POSIX shell."""
+    removed = [f"unset {name}" for name in sorted(before.keys() - after.keys())]
+    changed = [f"export {name}={quote(after[name])}" for name in sorted(after) if before.get(name) != after[name]]
+    return "\n".join(removed + changed)
