@@ -1,7 +1,7 @@
 """Takes programs out of Debian packages without installing them: no root needed, nothing started, nothing replaced.
 
-They check what the program writes for DHCP servers and NGINX. apt works in folders of its own below the cache; a wrapper
-script per program sets what the program needs to run from there.
+They check what the program writes for DHCP servers and NGINX. apt works in folders of its own below the cache; a
+wrapper script per program sets what the program needs to run from there.
 """
 
 from __future__ import annotations
