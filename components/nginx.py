@@ -337,8 +337,12 @@ class NginxIngress(pulumi.ComponentResource):
 
 
 def _own_class_only(ingress_class: str) -> ValidatingWebhookPatchArgs:
-    """A CEL condition (Kubernetes 1.30) beside the chart's rules, which have none."""
-    expression = f"has(object.spec.ingressClassName) && object.spec.ingressClassName == '{ingress_class}'"
+    """A CEL condition (Kubernetes 1.30) beside the chart's rules, which have none.
+
+    It takes the class as the controller does: from the field, else from the old annotation.
+    """
+    annotation = "object.metadata.?annotations[?'kubernetes.io/ingress.class'].orValue('')"
+    expression = f"object.spec.?ingressClassName.orValue({annotation}) == '{ingress_class}'"
     return ValidatingWebhookPatchArgs(
         name="validate.nginx.ingress.kubernetes.io",
         match_conditions=[MatchConditionPatchArgs(name="own-ingress-class", expression=expression)],

@@ -1,6 +1,5 @@
 """Shared by all tests: live credentials and the user's Pulumi and Kubernetes settings are out of reach."""
 
-import hypothesis  # noqa: F401 - its plugin would import it while a failure is being reported, which breaks the report
 import pytest
 
 AMBIENT = ("PULUMI_ACCESS_TOKEN", "CLOUDFLARE_API_TOKEN", "TAILSCALE_API_KEY")

@@ -1,11 +1,17 @@
 """Runs Pulumi code against mocks and records every resource it registers, with its parent and dependencies."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 from pulumi.runtime import MockCallArgs, MockResourceArgs, Mocks
+
+# A program that fails leaves tasks behind whose exceptions nobody fetches; asyncio would print their tracebacks when
+# they are collected. That happens at any time, also while Python parses code, where 3.11 can't bear it (it parses again
+# to format a traceback, and fails with a SystemError). The exception itself comes out of `run`.
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 @dataclass

@@ -140,31 +140,54 @@ def test_controllers_run_one_a_node(stack: Stack, cluster: ControlPlane) -> None
         assert len({pod["spec"]["nodeName"] for pod in pods}) == 2
 
 
-def ingress(ingress_class: str | None) -> dict[str, Any]:
+def ingress(ingress_class: str | None, annotations: dict[str, str]) -> dict[str, Any]:
     path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "app", "port": {"number": 80}}}}
     spec: dict[str, Any] = {"rules": [{"host": "app.example.com", "http": {"paths": [path]}}]}
     if ingress_class:
         spec["ingressClassName"] = ingress_class
-    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "app"}, "spec": spec}
+    metadata = {"name": "app", "annotations": annotations}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec}
+
+
+OLD_ANNOTATION = "kubernetes.io/ingress.class"
 
 
 @pytest.mark.parametrize(
-    ("ingress_class", "asked"),
-    [("external", {"external"}), ("internal", {"internal"}), ("tailscale", set()), (None, set())],
+    ("ingress_class", "annotations", "asked"),
+    [
+        ("external", {}, {"external"}),
+        ("internal", {"some": "other"}, {"internal"}),
+        ("tailscale", {}, set()),
+        (None, {}, set()),
+        (None, {OLD_ANNOTATION: "internal"}, {"internal"}),
+        (None, {OLD_ANNOTATION: "nginx"}, set()),
+    ],
 )
 def test_admission_asks_the_controller_of_the_class_and_no_other(
-    ingress_class: str | None, asked: set[str], stack: Stack, cluster: ControlPlane
+    ingress_class: str | None, annotations: dict[str, str], asked: set[str], stack: Stack, cluster: ControlPlane
 ) -> None:
     """No controller answers on this control plane, so whoever is asked denies, and the error names it."""
     path = "/apis/networking.k8s.io/v1/namespaces/default/ingresses?dryRun=All"
     try:
-        cluster.request("POST", path, ingress(ingress_class))
+        cluster.request("POST", path, ingress(ingress_class, annotations))
         said = ""
     except ApiError as refusal:
         said = refusal.message
         assert "failed calling webhook" in said, said
     found = {name for name in ("external", "internal") if f"{name}-ingress-nginx-controller-admission" in said}
     assert found == asked
+
+
+def test_upgrade_of_a_release_keeps_its_webhook_to_its_own_class(stack: Stack, cluster: ControlPlane) -> None:
+    """Helm merges its manifest with what is there; the condition is not in the manifest and must not go."""
+    stack.configure(shipped({"ingress": {"classes": {"internal": {"tuning": {"clientMaxBodySize": "62m"}}}}}))
+    stack.command("up", "--yes", "--skip-preview")
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/internal-ingress-nginx-admission"
+    (webhook,) = cluster.get(path)["webhooks"]
+    assert [condition["name"] for condition in webhook["matchConditions"]] == ["own-ingress-class"]
+    assert stack.preview("--refresh", "--expect-no-changes").operations() == {}
+    stack.configure(shipped())
+    stack.command("up", "--yes", "--skip-preview")
 
 
 def test_bgp_resources_are_accepted_by_their_definitions(stack: Stack, cluster: ControlPlane) -> None:
