@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 
 from components.charts import Chart, Charts
+from components.cilium import CiliumNetworkArgs
 from components.fields import Problem
+from components.nginx import NginxIngressArgs, ServiceType
 from components.settings import CHART_VERSIONS, NAMESPACE, Settings, parse
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -51,6 +53,33 @@ def charts_without_files(model: Charts) -> tuple[dict[str, Chart], list[Problem]
 def settings_with(change: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None) -> Settings:
     """Valid settings: the shipped configuration, or `base`, with a change."""
     return parse(merged(base or stack_config(), change or {}), charts_without_files)
+
+
+def cilium_arguments(settings: Settings) -> CiliumNetworkArgs:
+    """What the program hands to the Cilium component."""
+    return CiliumNetworkArgs(
+        cilium=settings.cilium,
+        cluster=settings.cluster,
+        physical=settings.physical,
+        load_balancer=settings.load_balancer,
+        monitoring=settings.monitoring,
+        chart=settings.charts["cilium"],
+        protect=settings.kubernetes.protect,
+    )
+
+
+def nginx_arguments(settings: Settings, ingress_class: str) -> NginxIngressArgs:
+    """What the program hands to the NGINX component of a class."""
+    exposed = settings.ingress.classes[ingress_class].service_type is ServiceType.LOAD_BALANCER
+    return NginxIngressArgs(
+        ingress_class=ingress_class,
+        ingress=settings.ingress,
+        cluster=settings.cluster,
+        monitoring=settings.monitoring,
+        chart=settings.charts["ingress-nginx"],
+        namespace=settings.ingress.namespace,
+        address=settings.load_balancer.addresses[ingress_class] if exposed else None,
+    )
 
 
 def charts_folder() -> Path | None:

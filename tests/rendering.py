@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from components.cilium import CiliumNetworkArgs, cilium_values
-from components.nginx import NginxIngressArgs, ServiceType, nginx_values, release_name
+from components.cilium import cilium_values
+from components.nginx import nginx_values, release_name
 from components.settings import CHART_VERSIONS, Settings
-from tests.configs import PROJECT, charts_folder
+from tests.configs import PROJECT, charts_folder, cilium_arguments, nginx_arguments
 
 Manifest = Mapping[str, Any]
 
@@ -148,39 +148,12 @@ def _rendered(archive: Path, release: str, namespace: str, values: str, capabili
     return Manifests(tuple(document for document in documents if document), text)
 
 
-def cilium_arguments(settings: Settings) -> CiliumNetworkArgs:
-    """What the program hands to the Cilium component."""
-    return CiliumNetworkArgs(
-        cilium=settings.cilium,
-        cluster=settings.cluster,
-        physical=settings.physical,
-        load_balancer=settings.load_balancer,
-        monitoring=settings.monitoring,
-        chart=settings.charts["cilium"],
-        protect=settings.kubernetes.protect,
-    )
-
-
 def render_cilium(
     settings: Settings, capabilities: Capabilities = CLUSTER, *, version: str | None = None, fresh: bool = False
 ) -> Manifests:
     """The Cilium release of these settings."""
     values = cilium_values(cilium_arguments(settings))
     return render(chart_archive("cilium", version), "cilium", "kube-system", values, capabilities, fresh=fresh)
-
-
-def nginx_arguments(settings: Settings, ingress_class: str) -> NginxIngressArgs:
-    """What the program hands to the NGINX component of a class."""
-    exposed = settings.ingress.classes[ingress_class].service_type is ServiceType.LOAD_BALANCER
-    return NginxIngressArgs(
-        ingress_class=ingress_class,
-        ingress=settings.ingress,
-        cluster=settings.cluster,
-        monitoring=settings.monitoring,
-        chart=settings.charts["ingress-nginx"],
-        namespace=settings.ingress.namespace,
-        address=settings.load_balancer.addresses[ingress_class] if exposed else None,
-    )
 
 
 def render_nginx(

@@ -26,16 +26,14 @@ import yaml
 from components import cilium, nginx
 from components.cilium import cilium_values
 from components.nginx import nginx_values, release_name
-from tests.configs import settings_with
+from tests.configs import cilium_arguments, nginx_arguments, settings_with
 from tests.rendering import (
     BARE_CLUSTER,
     CLUSTER,
     Capabilities,
     RenderError,
     chart_archive,
-    cilium_arguments,
     helm_template,
-    nginx_arguments,
 )
 
 pytestmark = pytest.mark.render

@@ -4,28 +4,16 @@ from typing import Any
 
 import pytest
 
-from components.cilium import CiliumNetwork, CiliumNetworkArgs, matches_device
-from components.settings import Settings
-from tests.configs import settings_with
+from components.cilium import CiliumNetwork, matches_device
+from tests.configs import cilium_arguments, merged, settings_with
 from tests.recorder import Registration, record
 
 pytestmark = pytest.mark.unit
 
 
-def arguments(config: Settings, *, protect: bool = True) -> CiliumNetworkArgs:
-    return CiliumNetworkArgs(
-        cilium=config.cilium,
-        cluster=config.cluster,
-        physical=config.physical,
-        load_balancer=config.load_balancer,
-        monitoring=config.monitoring,
-        chart=config.charts["cilium"],
-        protect=protect,
-    )
-
-
 def built(change: dict[str, Any] | None = None, *, protect: bool = True) -> dict[str, Registration]:
-    args = arguments(settings_with(change), protect=protect)
+    change = merged(change or {}, {"kubernetes": {"protect": protect}})
+    args = cilium_arguments(settings_with(change))
     return {entry.name: entry for entry in record(lambda: CiliumNetwork("cilium", args))}
 
 

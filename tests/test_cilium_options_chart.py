@@ -11,7 +11,7 @@ import pytest
 
 from components.cilium import cilium_values
 from components.settings import ConfigError
-from tests.configs import settings_with
+from tests.configs import cilium_arguments, settings_with
 from tests.rendering import (
     BARE_CLUSTER,
     CLUSTER,
@@ -19,7 +19,6 @@ from tests.rendering import (
     Manifests,
     RenderError,
     chart_archive,
-    cilium_arguments,
     helm_template,
     render,
     render_cilium,

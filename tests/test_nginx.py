@@ -4,29 +4,15 @@ from typing import Any
 
 import pytest
 
-from components.nginx import NginxIngress, NginxIngressArgs, ServiceType
-from components.settings import Settings
-from tests.configs import settings_with
+from components.nginx import NginxIngress
+from tests.configs import nginx_arguments, settings_with
 from tests.recorder import Registration, record
 
 pytestmark = pytest.mark.unit
 
 
-def arguments(config: Settings, name: str) -> NginxIngressArgs:
-    with_address = config.ingress.classes[name].service_type is ServiceType.LOAD_BALANCER
-    return NginxIngressArgs(
-        ingress_class=name,
-        ingress=config.ingress,
-        cluster=config.cluster,
-        monitoring=config.monitoring,
-        chart=config.charts["ingress-nginx"],
-        namespace=config.ingress.namespace,
-        address=config.load_balancer.addresses[name] if with_address else None,
-    )
-
-
 def built(name: str, change: dict[str, Any] | None = None) -> dict[str, Registration]:
-    args = arguments(settings_with(change), name)
+    args = nginx_arguments(settings_with(change), name)
     return {entry.name: entry for entry in record(lambda: NginxIngress(name, args))}
 
 

@@ -7,13 +7,12 @@ import pytest
 
 from components.nginx import nginx_values
 from components.settings import ConfigError
-from tests.configs import settings_with, stack_config
+from tests.configs import nginx_arguments, settings_with, stack_config
 from tests.rendering import (
     BARE_CLUSTER,
     Manifest,
     Manifests,
     chart_archive,
-    nginx_arguments,
     render,
     render_nginx,
 )
