@@ -16,8 +16,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 preview: ## show what Pulumi would do for a stack, in local state (STACK=prod, ARGS=--diff)
-	@$(SETUP) preview --stack $(STACK) -- \
-	  pulumi preview --stack $(STACK) --config-file .cache/stacks/Pulumi.$(STACK).yaml $(ARGS)
+	@$(SETUP) preview --stack "$(STACK)" -- \
+	  pulumi preview --stack "$(STACK)" --config-file ".cache/stacks/Pulumi.$(STACK).yaml" $(ARGS)
 
 test: ## check format, lint and types, then run all tests, as CI does
 	@$(SETUP) preview test cluster -- $(MAKE) --no-print-directory checks
@@ -34,8 +34,8 @@ bench: ## measure what the program costs over an empty one
 docs: ## write the configuration tables anew from the models
 	@$(SETUP) preview -- python -m docs.generate
 
-lock: ## add a chart to charts.lock (CHART=name VERSION=version)
-	@$(SETUP) preview -- python -m toolchain.lock_chart $(CHART) $(VERSION)
+lock: ## add a chart to charts.lock (CHART=name VERSION=version, REPOSITORY=url for a new one)
+	@$(SETUP) preview -- python -m toolchain.lock_chart "$(CHART)" "$(VERSION)" --repository "$(REPOSITORY)"
 
 refresh: ## decide again what to use, download or build; tries official downloads again
 	@$(SETUP) preview --refresh

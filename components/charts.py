@@ -6,6 +6,7 @@ every machine, whether the chart came from its repository or from a folder (ADR 
 """
 
 import hashlib
+import http.client
 import os
 import tomllib
 import urllib.error
@@ -71,7 +72,12 @@ class LockedChart:
 
 
 class ChartUnavailableError(Exception):
-    """A chart can't be had, or is not the one that charts.lock names; the text is the reason."""
+    """A chart can't be had, or is not the one that charts.lock names; the text is the reason.
+
+    `remedy` says what to do when bringing the chart along is not it.
+    """
+
+    remedy: str | None = None
 
 
 def read_lock(lock: Path) -> list[LockedChart]:
@@ -98,7 +104,7 @@ def resolve(
         try:
             _obtain(entry, folder, project / CACHE)
         except ChartUnavailableError as fault:
-            problems.append(Problem(f"charts.versions.{name}", version, str(fault), _remedies(entry)))
+            problems.append(Problem(f"charts.versions.{name}", version, str(fault), fault.remedy or _remedies(entry)))
         else:
             charts[name] = Chart(name, version, str(CACHE / entry.archive))
     return charts, problems
@@ -119,10 +125,12 @@ def _obtain(entry: LockedChart, folder: Path | None, cache: Path) -> None:
     content = _from_folder(entry, folder) if folder else download(entry)
     if digest(content) != entry.sha256:
         source = folder or entry.repository
-        raise ChartUnavailableError(
+        fault = ChartUnavailableError(
             f"{entry.archive} from {source} has SHA-256 {digest(content)}, but charts.lock names {entry.sha256}: "
             "it is not the chart that was reviewed"
         )
+        fault.remedy = "the archive that was reviewed; or review this one and correct its entry in charts.lock"
+        raise fault
     cache.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}")
     partial.write_bytes(content)
@@ -150,7 +158,7 @@ def download(entry: LockedChart) -> bytes:
         if not urls:
             raise ChartUnavailableError(f"{entry.repository} has no {entry.name} {entry.version}")
         return _get(urljoin(base, urls[0]))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as fault:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as fault:
         raise ChartUnavailableError(f"{entry.repository} can't be reached: {getattr(fault, 'reason', fault)}") from None
     except (yaml.YAMLError, KeyError, TypeError):
         raise ChartUnavailableError(f"{entry.repository} does not answer as a Helm repository") from None
@@ -158,6 +166,8 @@ def download(entry: LockedChart) -> bytes:
 
 def _get(url: str) -> bytes:
     # The address comes from charts.lock, or from the index of a repository named there; the digest decides in the end.
+    if not url.startswith(("https://", "http://")):
+        raise ValueError(f"{url} is not an HTTP address")
     with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:  # noqa: S310
         content: bytes = response.read()
         return content

@@ -7,18 +7,18 @@ Owns the Cilium release and Cilium's own custom resources for LoadBalancer addre
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.helm.v3 import Release
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from components import load_balancer as lb
 from components.charts import Chart, release_args
 from components.cluster import Cluster, Platform
-from components.fields import Model, Problem, ResourceAmounts, Resources, bytes_of
+from components.fields import Model, Problem, ResourceAmounts, Resources, amount_of, over
 from components.monitoring import Monitoring
 from components.nodes import Physical
 
@@ -144,7 +144,7 @@ class Hubble(Model):
     enabled: bool = Field(default=True, description="record flows")
     relay: bool = Field(default=True, description="collect the flows of all nodes")
     ui: bool = Field(default=True, description="service map in the browser")
-    metrics: tuple[str, ...] = Field(
+    metrics: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+(:[^\s]+)?$")], ...] = Field(
         default=("dns", "drop", "tcp", "flow", "port-distribution", "icmp", "httpV2"),
         description="Hubble metrics to export on port 9965",
         examples=[["dns", "drop"]],
@@ -168,23 +168,29 @@ class ServiceMesh(Model):
     )
 
 
+OPERATOR_RESOURCES = Resources(
+    requests=ResourceAmounts(cpu="50m", memory="128Mi"), limits=ResourceAmounts(memory="256Mi")
+)
+
+AGENT_RESOURCES = Resources(
+    requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="3584Mi")
+)
+
+
 class Operator(Model):
     """The cilium-operator Deployment."""
 
     replicas: int = Field(default=2, ge=1, description="replicas, one a node at most", examples=[2])
-    resources: Resources = Field(
-        default=Resources(requests=ResourceAmounts(cpu="50m", memory="128Mi"), limits=ResourceAmounts(memory="256Mi")),
-        description="requests and limits",
+    resources: Annotated[Resources, over(OPERATOR_RESOURCES)] = Field(
+        default=OPERATOR_RESOURCES, description="requests and limits"
     )
 
 
 class Agent(Model):
     """The cilium DaemonSet."""
 
-    resources: Resources = Field(
-        default=Resources(
-            requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="3584Mi")
-        ),
+    resources: Annotated[Resources, over(AGENT_RESOURCES)] = Field(
+        default=AGENT_RESOURCES,
         description=f"requests and limits; a memory limit under {AGENT_MEMORY_FLOOR} is refused",
     )
     max_unavailable: int = Field(
@@ -244,7 +250,13 @@ class Cilium(Model):
     upgrade_compatibility: str | None = Field(
         default=None,
         pattern=r"^1\.[0-9]+$",
-        description="minor version that this cluster's Cilium was installed with; a chart two or more ahead is refused",
+        description="minor version that this cluster's Cilium was first installed with; keeps defaults of that time",
+        examples=["1.19"],
+    )
+    running_version: str | None = Field(
+        default=None,
+        pattern=r"^1\.[0-9]+$",
+        description="minor version that runs now; a chart two or more ahead, or older, is refused",
         examples=["1.19"],
     )
 
@@ -329,9 +341,11 @@ class Cilium(Model):
             reason = f"would give {ratio:.0%} of every node's memory to eBPF maps; more than 1 % is refused"
             yield Problem("bpfMaps.dynamicSizeRatio", ratio, reason, 0.0025)
         limit = self.agent.resources.limits.memory
-        if limit and bytes_of(limit) < bytes_of(AGENT_MEMORY_FLOOR):
+        if limit and amount_of(limit) < amount_of(AGENT_MEMORY_FLOOR):
             reason = f"agents were killed for memory below {AGENT_MEMORY_FLOOR}, and a killed agent drops traffic"
             yield Problem("agent.resources.limits.memory", limit, reason, "3584Mi")
+        yield from (problem.under("agent.resources") for problem in self.agent.resources.problems())
+        yield from (problem.under("operator.resources") for problem in self.operator.resources.problems())
 
 
 def matches_device(pattern: str, interface: str) -> bool:

@@ -2,8 +2,10 @@
 
 from enum import StrEnum
 from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from components.fields import DomainName, Model, Network
 
@@ -18,7 +20,7 @@ class Platform(StrEnum):
 class Cluster(Model):
     """Networks, domain and platform of the cluster."""
 
-    domain: DomainName = Field(description="DNS domain of the published services")
+    domain: DomainName = Field(description="DNS domain of the published services; no layer of this version uses it yet")
     pod_cidr: Network = Field(
         default=IPv4Network("10.244.0.0/16"), description="pod network, CIDR", examples=["10.244.0.0/16"]
     )
@@ -47,7 +49,7 @@ class Kubernetes(Model):
         description="kubeconfig context; always explicit, so that no other cluster is changed by accident",
         examples=["admin@anton"],
     )
-    kubeconfig: str | None = Field(
+    kubeconfig: Annotated[str, AfterValidator(lambda path: str(Path(path).expanduser()))] | None = Field(
         default=None,
         min_length=1,
         description="path of the kubeconfig; else KUBECONFIG or ~/.kube/config",

@@ -60,7 +60,7 @@ def _address(value: Any) -> IPv4Address:
     if isinstance(value, IPv4Address):
         return value
     if not isinstance(value, str):
-        raise ValueError("must be an IPv4 address in quotes")
+        raise ValueError("is not an IPv4 address")
     try:
         return IPv4Address(value)
     except AddressValueError:
@@ -87,6 +87,11 @@ def _mac(value: str) -> str:
     if value == "00:00:00:00:00:00" or int(value[:2], 16) & 1:
         raise ValueError("is not the address of a single network card (all zero, or the multicast bit is set)")
     return value
+
+
+def _digits(value: Any) -> Any:
+    """A bare number, which YAML and `pulumi config set` do not keep as text."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _domain(value: str) -> str:
@@ -125,22 +130,32 @@ InterfaceName = Annotated[
 ]
 """A Linux network interface name (at most 15 characters)."""
 
-Quantity = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi)?$"), Field(examples=["256Mi"])
+Cpu = Annotated[
+    str, BeforeValidator(_digits), StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?m?$"), Field(examples=["100m"])
 ]
-"""A Kubernetes resource quantity."""
+"""CPU cores as Kubernetes writes them; m stands for thousandths."""
+
+Memory = Annotated[
+    str,
+    BeforeValidator(_digits),
+    StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(k|Ki|M|Mi|G|Gi)?$"),
+    Field(examples=["256Mi"]),
+]
+"""Bytes as Kubernetes writes them."""
 
 Seconds = Annotated[int, Field(gt=0, le=86400 * 366, examples=[65])]
 """A duration in whole seconds."""
 
-NginxSize = Annotated[str, StringConstraints(pattern=r"^[0-9]+[kKmMgG]?$"), Field(examples=["50m"])]
+NginxSize = Annotated[
+    str, BeforeValidator(_digits), StringConstraints(pattern=r"^[0-9]+[kKmMgG]?$"), Field(examples=["50m"])
+]
 """A size as NGINX writes it: bytes, or with k, m or g; 0 means no limit where NGINX knows one."""
 
 
-def bytes_of(quantity: str) -> float:
-    """The number of bytes that a Kubernetes memory quantity stands for."""
+def amount_of(quantity: str) -> float:
+    """The number of bytes or cores that a Kubernetes quantity stands for."""
     match = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", quantity)
-    assert match, f"{quantity} did not pass Quantity"
+    assert match, f"{quantity} did not pass Cpu or Memory"
     factor = {"": 1, "m": 1e-3, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20, "G": 1e9, "Gi": 2**30}
     return float(match[1]) * factor[match[2]]
 
@@ -148,8 +163,8 @@ def bytes_of(quantity: str) -> float:
 class ResourceAmounts(Model):
     """Amounts of CPU and memory; what is left out is up to the chart."""
 
-    cpu: Quantity | None = Field(default=None, description="CPU cores")
-    memory: Quantity | None = Field(default=None, description="bytes of memory")
+    cpu: Cpu | None = Field(default=None, description="CPU cores")
+    memory: Memory | None = Field(default=None, description="bytes of memory")
 
 
 class Resources(Model):
@@ -161,3 +176,22 @@ class Resources(Model):
     def values(self) -> dict[str, dict[str, str]]:
         """The same as a chart's `resources` value, without what is not set."""
         return self.model_dump(exclude_none=True, exclude_defaults=True)
+
+    def problems(self) -> Iterator[Problem]:
+        for name in ("cpu", "memory"):
+            request, limit = getattr(self.requests, name), getattr(self.limits, name)
+            if request and limit and amount_of(request) > amount_of(limit):
+                yield Problem(f"requests.{name}", request, f"is more than the limit of {limit}", limit)
+
+
+def over(default: Resources) -> BeforeValidator:
+    """Lay a partial object over a default, so that one amount can be changed and the others stay."""
+
+    def lay(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        base = default.model_dump(exclude_none=True)
+        parts = {key: {**base.get(key, {}), **part} if isinstance(part, dict) else part for key, part in value.items()}
+        return {**base, **parts}
+
+    return BeforeValidator(lay)

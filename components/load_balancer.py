@@ -84,12 +84,11 @@ class LoadBalancer(Model):
             first = owners.setdefault(address, name)
             if first != name:
                 reason = f"is already the address of loadBalancer.addresses.{first}"
-                yield Problem(f"addresses.{name}", str(address), reason, self._free_address())
-            if self.pool_of(address) is None:
-                yield Problem(f"addresses.{name}", str(address), "lies in no pool", self._free_address())
+                yield Problem(f"addresses.{name}", str(address), reason, self.free_address())
         yield from (problem.under("l2") for problem in self.l2.problems())
 
-    def _free_address(self) -> str:
+    def free_address(self) -> str:
+        """The first address of the pools without a fixed owner, or advice where there is none."""
         for pool in self.pools.values():
             for number in range(int(pool.start), int(pool.stop) + 1):
                 if IPv4Address(number) not in self.addresses.values():

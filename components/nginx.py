@@ -25,7 +25,7 @@ from pydantic import Field, StringConstraints
 
 from components.charts import Chart, release_args
 from components.cluster import Cluster
-from components.fields import DnsLabel, Model, NginxSize, Problem, ResourceAmounts, Resources, Seconds
+from components.fields import DnsLabel, Model, NginxSize, Problem, ResourceAmounts, Resources, Seconds, over
 from components.monitoring import Monitoring
 
 ImageReference = Annotated[
@@ -155,6 +155,11 @@ class Autoscaling(Model):
     )
 
 
+CONTROLLER_RESOURCES = Resources(
+    requests=ResourceAmounts(cpu="100m", memory="256Mi"), limits=ResourceAmounts(cpu="1", memory="500Mi")
+)
+
+
 class Controller(Model):
     """One ingress class and its controller."""
 
@@ -182,11 +187,8 @@ class Controller(Model):
     replicas: int = Field(default=2, ge=1, description="controller pods without autoscaling", examples=[2])
     autoscaling: Autoscaling | None = Field(default=None, description="scale by load", examples=[{"maxReplicas": 3}])
     min_available: int = Field(default=1, ge=1, description="pods that a node drain must leave", examples=[1])
-    resources: Resources = Field(
-        default=Resources(
-            requests=ResourceAmounts(cpu="100m", memory="256Mi"), limits=ResourceAmounts(cpu="1", memory="500Mi")
-        ),
-        description="requests and limits",
+    resources: Annotated[Resources, over(CONTROLLER_RESOURCES)] = Field(
+        default=CONTROLLER_RESOURCES, description="requests and limits"
     )
     default_certificate: Annotated[str, StringConstraints(pattern=r"^[-a-z0-9]+/[-a-z0-9.]+$")] | None = Field(
         default=None,
@@ -196,8 +198,8 @@ class Controller(Model):
     default_backend: bool = Field(default=False, description="a 404 page of its own for unknown hosts")
     ssl_passthrough: bool = Field(default=False, description="hand TLS through to backends that ask for it")
     limits: Limits | None = Field(default=Limits(), description="limits per client; null for none")
-    tls: Tls = Field(default=Tls(), description="TLS")
-    tuning: Tuning = Field(default=Tuning(), description="NGINX")
+    tls: Tls = Field(default=Tls(), description="TLS towards clients")
+    tuning: Tuning = Field(default=Tuning(), description="NGINX itself")
     add_headers: dict[HeaderName, HeaderValue] = Field(
         default=DEFAULT_ADD_HEADERS, description="response headers to add", examples=[DEFAULT_ADD_HEADERS]
     )
@@ -217,6 +219,7 @@ class Controller(Model):
         if fewest > 1 and self.min_available >= fewest:
             reason = f"with {fewest} pods no node could be drained"
             yield Problem("minAvailable", self.min_available, reason, fewest - 1)
+        yield from (problem.under("resources") for problem in self.resources.problems())
         if self.client_address is ClientAddress.CLOUDFLARE and self.ssl_passthrough:
             reason = "traffic handed through is never decrypted, so Cloudflare's header is not seen"
             yield Problem("sslPassthrough", True, reason, False)

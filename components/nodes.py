@@ -185,6 +185,9 @@ class PhysicalNodes(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: PhysicalNodesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("anton:network:PhysicalNodes", name, {}, opts)
+        planes = sum(node.role is Role.CONTROL_PLANE for node in args.physical.nodes.values())
+        if planes % 2 == 0:
+            pulumi.warn(f"{planes} control-plane nodes: etcd needs an odd number to lose one and keep its quorum", self)
         declared = {node_name: str(node.address) for node_name, node in args.physical.nodes.items()}
         patches = {
             node_name: NodePatch(

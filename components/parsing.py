@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import ValidationError, create_model
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticUndefined
 
 from components.fields import Model, Problem
 
@@ -97,7 +97,17 @@ def _reason(fault: ErrorDetails) -> str:
         return str(context["error"])
     if fault["type"] == "string_pattern_mismatch":
         return f"does not have the form {context['pattern']}"
-    return fault["msg"].replace("Input should be", "must be").replace("Input should", "must")
+    plain = {
+        "model_type": "must be a mapping (key: value)",
+        "dict_type": "must be a mapping (name: value)",
+        "tuple_type": "must be a list",
+        "string_type": "must be text; a number needs quotes to be text",
+        "string_too_short": "must not be empty",
+        "too_short": "must not be empty",
+    }
+    return plain.get(fault["type"]) or fault["msg"].replace("Input should be", "must be").replace(
+        "Input should", "must"
+    )
 
 
 def _declared(model: type[Model], path: Path) -> tuple[type[Model], Any]:
@@ -129,13 +139,17 @@ def plain_annotation(annotation: Any) -> Any:
 
 
 def example_of(field: FieldInfo) -> Any:
-    if field.examples:
-        return field.examples[0]
-    found = _example_in(field.annotation, None)
-    if found is not None:
-        return found
+    """A value that the field takes: its default when that says something, else the example it declares."""
     default = field.get_default()
-    return default.value if isinstance(default, Enum) else default
+    if isinstance(default, Model):
+        return default.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if isinstance(default, Enum):
+        return default.value
+    if isinstance(default, tuple) and default:
+        return [str(item) for item in default]
+    if default is not PydanticUndefined and default not in (None, (), {}):
+        return default
+    return field.examples[0] if field.examples else _example_in(field.annotation, None)
 
 
 def _example_in(annotation: Any, container_example: Any) -> Any:

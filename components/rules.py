@@ -82,12 +82,13 @@ def _overlaps_any(network: IPv4Network, others: Iterable[IPv4Network]) -> bool:
     return any(network.overlaps(other) for other in others)
 
 
-def quorum(layers: Layers) -> Iterator[Problem]:
-    """etcd, on the control-plane nodes, can lose a node and go on."""
-    planes = [name for name, node in layers.physical.nodes.items() if node.role is Role.CONTROL_PLANE]
-    if len(planes) % 2 == 0:
-        reason = f"{len(planes)} control-plane nodes: etcd needs an odd number to keep its quorum"
-        yield Problem("physical.nodes", planes, reason, "one, three or five nodes with role control-plane")
+def control_plane(layers: Layers) -> Iterator[Problem]:
+    """Somebody runs the API server."""
+    if not any(node.role is Role.CONTROL_PLANE for node in layers.physical.nodes.values()):
+        reason = "has no control-plane node"
+        yield Problem(
+            "physical.nodes", sorted(layers.physical.nodes), reason, "one node or more with role control-plane"
+        )
 
 
 def pod_network_size(layers: Layers) -> Iterator[Problem]:
@@ -108,7 +109,7 @@ def pools(layers: Layers) -> Iterator[Problem]:
     physical, load_balancer = layers.physical, layers.load_balancer
     for name, pool in load_balancer.pools.items():
         key = f"loadBalancer.pools.{name}"
-        example = "a run of addresses that nothing else uses, such as 192.168.1.102-192.168.1.110"
+        example = "start and stop of a run of addresses in the node subnet that nothing else uses"
         inside = pool.start in physical.subnet and pool.stop in physical.subnet
         if not inside and load_balancer.bgp is None:
             reason = f"leaves the node subnet {physical.subnet}, and ARP does not reach beyond it (BGP would)"
@@ -192,16 +193,34 @@ def ingress_classes(layers: Layers) -> Iterator[Problem]:
 
 def cilium_upgrade(layers: Layers) -> Iterator[Problem]:
     """Cilium is upgraded one minor version at a time, as its upgrade guide asks."""
-    installed, chart = layers.cilium.upgrade_compatibility, layers.charts.get("cilium")
-    if installed is None or chart is None:
+    chart = layers.charts.get("cilium")
+    if chart is None:
         return
-    step = int(chart.version.split(".")[1]) - int(installed.split(".")[1])
-    if step not in (0, 1):
-        reason = f"the chart is {chart.version}; Cilium is upgraded one minor version at a time and never down by this"
-        yield Problem("cilium.upgradeCompatibility", installed, reason, "the minor version that runs now, or one later")
+    minor = int(chart.version.split(".")[1])
+    first, running = layers.cilium.upgrade_compatibility, layers.cilium.running_version
+    if first and int(first.split(".")[1]) > minor:
+        reason = f"is newer than the chart {chart.version}, so nothing can have been installed with it"
+        yield Problem("cilium.upgradeCompatibility", first, reason, f"1.{minor}")
+    if running and minor - int(running.split(".")[1]) not in {0, 1}:
+        reason = f"the chart is {chart.version}; Cilium is upgraded one minor version at a time, and never down"
+        yield Problem("cilium.runningVersion", running, reason, f"1.{minor - 1}")
+
+
+def fixed_addresses(layers: Layers) -> Iterator[Problem]:
+    """Every fixed address lies in a pool."""
+    load_balancer = layers.load_balancer
+    for name, address in load_balancer.addresses.items():
+        if load_balancer.pool_of(address) is None:
+            example = load_balancer.free_address()
+            yield Problem(f"loadBalancer.addresses.{name}", str(address), "lies in no pool", example)
 
 
 RULES = (cilium_upgrade, networks, pools, announcements, devices, ingress_classes)
 
-COUNTING_RULES = (quorum, pod_network_size, replicas)
-"""Rules that count nodes: they say nothing sensible when a node could not be read."""
+CAUTIOUS_RULES = (
+    (control_plane, "physical.nodes"),
+    (pod_network_size, "physical.nodes"),
+    (replicas, "physical.nodes"),
+    (fixed_addresses, "loadBalancer.pools"),
+)
+"""Rules that would blame the wrong value when something below a key is at fault already, with that key."""

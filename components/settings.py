@@ -6,11 +6,13 @@ component can rely on, or raises ConfigError with all the faults it found, befor
 
 import json
 import os
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import pulumi
@@ -27,7 +29,7 @@ from components.monitoring import Monitoring
 from components.nginx import Ingress
 from components.nodes import Physical
 from components.parsing import parse_group, unknown_key
-from components.rules import COUNTING_RULES, RULES
+from components.rules import CAUTIOUS_RULES, RULES
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -81,7 +83,7 @@ class ConfigError(pulumi.RunError):
 def _shown(problem: Problem) -> str:
     return (
         f"  {NAMESPACE}:{problem.key}\n"
-        f"    value:   {_as_yaml(problem.value)}\n"
+        f"    value:   {shorten(_as_yaml(problem.value), 200, placeholder=' ...')}\n"
         f"    reason:  {problem.reason}\n"
         f"    example: {_as_yaml(problem.example)}"
     )
@@ -89,8 +91,7 @@ def _shown(problem: Problem) -> str:
 
 def _as_yaml(value: Any) -> str:
     """As one would write it in the stack file: text that YAML would read as something else keeps its quotes."""
-    text = value if isinstance(value, str) and _is_plain_text(value) else json.dumps(value, default=str)
-    return text if len(text) <= 200 else text[:200] + " ..."
+    return value if isinstance(value, str) and _is_plain_text(value) else json.dumps(value, default=str)
 
 
 def _is_plain_text(text: str) -> bool:
@@ -127,7 +128,6 @@ def parse(raw: Mapping[str, Any], get_charts: ChartFinder) -> Settings:
     for group, model in GROUPS.items():
         models[group], faults = parse_group(model, raw.get(group, {}))
         problems += [fault.under(group) for fault in faults]
-    nodes_known = not any(problem.key.startswith("physical.nodes") for problem in problems)
     found, faults = get_charts(models["charts"])
     problems += faults
     settings = Settings(
@@ -142,11 +142,24 @@ def parse(raw: Mapping[str, Any], get_charts: ChartFinder) -> Settings:
     )
     for group, parsed in models.items():
         problems += [fault.under(group) for fault in _judged(parsed.problems())]
-    for rule in RULES + (COUNTING_RULES if nodes_known else ()):
+    problems += _kubeconfig(settings.kubernetes)
+    for rule in RULES:
         problems += _judged(rule(settings))
+    at_fault = tuple(problem.key for problem in problems)
+    for rule, key in CAUTIOUS_RULES:
+        if not any(faulty.startswith(key) for faulty in at_fault):
+            problems += _judged(rule(settings))
     if problems:
         raise ConfigError(problems)
     return settings
+
+
+def _kubeconfig(kubernetes: Kubernetes) -> list[Problem]:
+    """A kubeconfig that is named must be there; the provider would say so in the middle of an update only."""
+    path = kubernetes.kubeconfig
+    if path is None or Path(path).is_file():
+        return []
+    return [Problem("kubernetes.kubeconfig", path, "is not a file", "the path of a kubeconfig, or without this key")]
 
 
 def _judged(faults: Iterator[Problem]) -> list[Problem]:
@@ -169,9 +182,15 @@ def find_charts(model: Charts, default_folder: str | None) -> tuple[dict[str, Ch
         if name not in CHART_VERSIONS
     ]
     folder = model.folder or default_folder
+    try:
+        locked = charts.read_lock(PROJECT / "charts.lock")
+    except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError) as fault:
+        return {}, [
+            Problem("charts", "charts.lock", f"can't be read: {fault}", "charts.lock as it is in version control")
+        ]
     found, faults = charts.resolve(
         {name: model.versions.get(name, version) for name, version in CHART_VERSIONS.items()},
-        charts.read_lock(PROJECT / "charts.lock"),
+        locked,
         PROJECT / Path(folder).expanduser() if folder else None,
         PROJECT,
     )

@@ -32,15 +32,21 @@ edit the file. A key that is not listed here is refused, with the nearest one th
 """
 
 
-def rows(model: type[Model], prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    """Key, default, meaning and example of every value below a model, nested ones included."""
+def rows(model: type[Model], prefix: str, values: Model | None = None) -> Iterator[tuple[str, str, str, str]]:
+    """Key, default, meaning and example of every value below a model, nested ones included.
+
+    `values` is the default that the field above gives the model, where it is not the model's own.
+    """
     for name, field in model.model_fields.items():
         key = f"{prefix}.{to_camel(name)}"
+        default = getattr(values, name) if values else field.default
         inner, key = nested(field, key)
         if inner is None or is_optional(field):
-            yield key, default_text(field), field.description or "", shown(example_of(field))
+            yield key, default_text(default), field.description or "", shown(example_of(field))
+        else:
+            yield key, default_text(default), field.description or "", "an object"
         if inner is not None:
-            yield from rows(inner, key)
+            yield from rows(inner, key, default if isinstance(default, Model) else None)
 
 
 def nested(field: FieldInfo, key: str) -> tuple[type[Model] | None, str]:
@@ -60,15 +66,15 @@ def is_optional(field: FieldInfo) -> bool:
     return type(None) in get_args(field.annotation)
 
 
-def default_text(field: FieldInfo) -> str:
-    """The default as it would stand in the stack file."""
-    if field.default is PydanticUndefined:
+def default_text(default: Any) -> str:
+    """A default as it would stand in the stack file."""
+    if default is PydanticUndefined:
         return "required"
-    if field.default is None:
+    if default is None:
         return "unset"
-    if isinstance(field.default, Model):
-        return f"`{json.dumps(field.default.model_dump(mode='json', by_alias=True, exclude_none=True))}`"
-    return shown(field.default)
+    if isinstance(default, Model):
+        return "as below"
+    return shown(default)
 
 
 def shown(value: Any) -> str:

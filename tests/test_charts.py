@@ -22,7 +22,7 @@ from toolchain import lock_chart
 pytestmark = pytest.mark.unit
 
 
-def archive(text: str = "name: demo") -> bytes:
+def archive(text: str = "name: demo\nversion: 1.2.3") -> bytes:
     """A small chart archive."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
@@ -112,6 +112,7 @@ def test_chart_with_another_digest_is_refused_and_not_kept(
     charts, problems = resolve({"demo": "1.2.3"}, [locked], folder if source == "folder" else None, project)
     assert charts == {}
     assert "not the chart that was reviewed" in problems[0].reason
+    assert "correct its entry in charts.lock" in str(problems[0].example), "the same archive again is no remedy"
     assert not (project / ".cache/charts/demo-1.2.3.tgz").exists()
 
 
@@ -197,8 +198,27 @@ def test_locking_a_chart_writes_the_digest_of_what_was_fetched(tmp_path: Path, r
     assert lock.read_text() == before
 
 
+@pytest.mark.parametrize("content", [b"junk", archive("name: other"), archive("name: demo\nversion: 1.2.4")])
+def test_locking_takes_nothing_but_that_chart(content: bytes, tmp_path: Path, folder: Path) -> None:
+    lock = tmp_path / "charts.lock"
+    lock.write_text((PROJECT / "charts.lock").read_text())
+    (folder / "demo-1.2.3.tgz").write_bytes(content)
+    with pytest.raises(ChartUnavailableError):
+        lock_chart.add(lock, "demo", "1.2.3", "https://charts.invalid", folder)
+    assert lock.read_text() == (PROJECT / "charts.lock").read_text()
+
+
+def test_repository_that_names_a_file_of_this_machine_is_not_followed(
+    project: Path, repository: tuple[str, Path]
+) -> None:
+    address, root = repository
+    (root / "index.yaml").write_text("entries: {demo: [{version: 1.2.3, urls: ['file:///etc/hostname']}]}")
+    _, problems = resolve({"demo": "1.2.3"}, [LockedChart("demo", "1.2.3", address, "0")], None, project)
+    assert "is not an HTTP address" in problems[0].reason
+
+
 def test_locking_an_unknown_chart_asks_for_its_repository(tmp_path: Path) -> None:
     lock = tmp_path / "charts.lock"
     lock.write_text((PROJECT / "charts.lock").read_text())
-    with pytest.raises(ChartUnavailableError, match="--repository"):
+    with pytest.raises(ChartUnavailableError, match="give its repository"):
         lock_chart.add(lock, "demo", "1.2.3", None, None)

@@ -61,6 +61,17 @@ def test_node_objects_are_patched_and_never_created() -> None:
     assert types == {"anton:network:PhysicalNodes", "kubernetes:core/v1:NodePatch"}
 
 
+@pytest.mark.parametrize(("role", "warnings"), [("worker", 1), ("control-plane", 0)])
+def test_even_number_of_control_plane_nodes_is_warned_about(
+    role: str, warnings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", lambda text, resource: said.append(text))
+    config = settings_with({"physical": {"nodes": {"k8s-3": {"role": role}}}})
+    record(build(config), declared(config))
+    assert len(said) == warnings, said
+
+
 @pytest.mark.parametrize("reported", ["192.168.1.199", None], ids=["another address", "no address"])
 def test_mismatch_fails_with_node_and_both_addresses(reported: str | None) -> None:
     config = settings_with()

@@ -80,12 +80,35 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
     ("two nodes, one MAC", node(mac="58:47:ca:79:7c:a2"), "physical.nodes.k8s-2.mac", "nodes.k8s-1"),
     ("MAC in upper case", node(mac="58:47:CA:79:78:BA"), "physical.nodes.k8s-2.mac", "lower case"),
     ("multicast MAC", node(mac="01:00:5e:00:00:01"), "physical.nodes.k8s-2.mac", "multicast"),
-    ("address as a number", node(address=3232235875), "physical.nodes.k8s-2.address", "in quotes"),
+    ("address as a number", node(address=3232235875), "physical.nodes.k8s-2.address", "not an IPv4 address"),
     ("unknown role", node(role="master"), "physical.nodes.k8s-2.role", "control-plane"),
     ("interface beyond Linux's 15 characters", node(interface="a" * 16), "physical.nodes.k8s-2.interface", "form"),
     ("interface that Cilium does not watch", node(interface="eth0"), "physical.nodes.k8s-2.interface", "bypass Cilium"),
     ("switch port that is no label", node(switchPort="port 3"), "physical.nodes.k8s-2.switchPort", "form"),
-    ("even number of control-plane nodes", node(role="worker"), "physical.nodes", "quorum"),
+    (
+        "no control-plane node",
+        {"physical": {"nodes": {name: {"role": "worker"} for name in ("k8s-1", "k8s-2", "k8s-3")}}},
+        "physical.nodes",
+        "no control-plane node",
+    ),
+    (
+        "request above its limit",
+        ingress("internal", resources={"requests": {"memory": "2Gi"}}),
+        "ingress.classes.internal.resources.requests.memory",
+        "limit of 500Mi",
+    ),
+    (
+        "memory as an amount of CPU",
+        ingress("internal", resources={"limits": {"cpu": "256Mi"}}),
+        "ingress.classes.internal.resources.limits.cpu",
+        "form",
+    ),
+    (
+        "kubeconfig that is not there",
+        {"kubernetes": {"kubeconfig": "~/nowhere/kc"}},
+        "kubernetes.kubeconfig",
+        "not a file",
+    ),
     ("subnet with host bits", {"physical": {"subnet": "192.168.1.5/24"}}, "physical.subnet", "192.168.1.0/24"),
     ("subnet of Tailscale", {"cluster": {"podCidr": "100.64.0.0/16"}}, "cluster.podCidr", "Tailscale"),
     (
@@ -294,7 +317,9 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
     ("policies void", cilium(policyEnforcement="never"), "cilium.policyEnforcement", "default"),
     ("state wiped at every start", cilium(cleanState=True), "cilium.cleanState", "wipes"),
     ("the specification's tunnel: disabled", cilium(tunnel="disabled"), "cilium.tunnel", "routingMode: native"),
-    ("an upgrade over two minors", cilium(upgradeCompatibility="1.17"), "cilium.upgradeCompatibility", "one minor"),
+    ("an upgrade over two minors", cilium(runningVersion="1.17"), "cilium.runningVersion", "one minor"),
+    ("a downgrade", cilium(runningVersion="1.20"), "cilium.runningVersion", "never down"),
+    ("installed by a later version", cilium(upgradeCompatibility="1.20"), "cilium.upgradeCompatibility", "newer"),
     ("misspelt key", {"physical": {"gatway": "192.168.1.1"}}, "physical.gatway", "did you mean gateway?"),
     ("misspelt group", {"ingres": {}}, "ingres", "did you mean ingress?"),
     ("group that is no object", {"cilium": "fast"}, "cilium", "object"),
@@ -345,6 +370,39 @@ def test_all_faults_of_all_layers_come_in_one_report() -> None:
         "cilium.devices",
         "ingress.classes.internal.tuning.gzipLevel",
     } <= found.keys()
+
+
+def test_unreadable_pool_causes_no_fault_that_is_not_there() -> None:
+    """Without its pool, every fixed address would lie in none."""
+    found = faults_of({"loadBalancer": {"pools": {"lan": {"start": "192.168.1.1o2"}}}})
+    assert found.keys() == {"loadBalancer.pools.lan.start"}
+
+
+def test_one_amount_of_resources_is_changed_and_the_others_stay() -> None:
+    amounts = {"limits": {"cpu": None}, "requests": {"cpu": 1}}
+    change: dict[str, Any] = {"cilium": {"agent": {"resources": {"limits": {"memory": "4Gi"}}}}}
+    change |= ingress("internal", resources=amounts)
+    config = settings_with(change)
+    assert config.cilium.agent.resources.values() == {
+        "requests": {"cpu": "100m", "memory": "512Mi"},
+        "limits": {"memory": "4Gi"},
+    }
+    assert config.ingress.classes["internal"].resources.values() == {
+        "requests": {"cpu": "1", "memory": "256Mi"},
+        "limits": {"memory": "500Mi"},
+    }
+
+
+def test_sizes_may_be_bare_numbers() -> None:
+    """`pulumi config set --path` keeps 0 as a number, and 0 is how NGINX writes no limit."""
+    config = settings_with(ingress("internal", tuning={"clientMaxBodySize": 0}))
+    assert config.ingress.classes["internal"].tuning.client_max_body_size == "0"
+
+
+def test_two_control_plane_nodes_can_be_planned_because_a_dead_one_must_be_removable() -> None:
+    nodes = {"k8s-3": None}
+    config = settings_with({"physical": {"nodes": nodes}, "loadBalancer": {"addresses": {}}})
+    assert len(config.physical.nodes) == 2
 
 
 def test_unreadable_node_causes_no_fault_that_is_not_there() -> None:

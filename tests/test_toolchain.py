@@ -236,6 +236,14 @@ def test_pulumi_and_its_language_host_are_real_files_in_one_folder_or_pulumi_war
 
 
 @pytest.mark.usefixtures("quick_venvs")
+def test_tools_placed_again_leave_no_second_file(layout: Layout) -> None:
+    set_up(layout)
+    before = sorted(layout.bin.iterdir())
+    set_up(layout, refresh=True)
+    assert sorted(layout.bin.iterdir()) == before
+
+
+@pytest.mark.usefixtures("quick_venvs")
 def test_a_cache_on_another_file_system_is_copied_from(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_self: Path, _target: Path) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")

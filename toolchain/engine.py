@@ -81,6 +81,8 @@ def place(file: Path, name: Path) -> Path:
 
     Not by a symbolic link: pulumi follows those and then warns that its language host is not in the same folder.
     """
+    if name.exists() and name.samefile(file) and not name.is_symlink():
+        return name  # renaming one hard link over another does nothing and leaves both
     name.parent.mkdir(parents=True, exist_ok=True)
     unfinished = name.with_name(f".{name.name}.new")
     unfinished.unlink(missing_ok=True)

@@ -10,10 +10,12 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from toolchain import SetupError
+from toolchain.console import Progress, exclusive
 from toolchain.layout import Layout
 
 _OWN_SECRETS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*\n?", re.MULTILINE)
@@ -26,7 +28,12 @@ def prepare(stack: str, layout: Layout, environ: Mapping[str, str]) -> Path:
     Raises SetupError if the repository has no such stack, or one with secrets that local use can't decrypt.
     """
     text = _local_text(stack, layout)
-    layout.stacks.mkdir(parents=True, exist_ok=True)
+    # Of two first runs at once, one makes the stack and the other finds it.
+    with exclusive(layout.stacks / f".{stack}.lock", Progress(0, sys.stderr, layout.logs)):
+        return _prepared(stack, text, layout, environ)
+
+
+def _prepared(stack: str, text: str, layout: Layout, environ: Mapping[str, str]) -> Path:
     copy = layout.stacks / f"Pulumi.{stack}.yaml"
     salt = _salt(stack, layout)
     if not salt:
