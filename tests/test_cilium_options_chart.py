@@ -261,10 +261,13 @@ def test_workload_settings_reach_the_workloads() -> None:
     }
     chart = rendered({"cilium": change})
     assert chart.get("DaemonSet", "cilium")["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"] == 2
-    assert chart.container("DaemonSet", "cilium", "cilium-agent")["resources"] == {"limits": {"memory": "4Gi"}}
+    assert chart.container("DaemonSet", "cilium", "cilium-agent")["resources"] == {
+        "requests": {"cpu": "100m", "memory": "512Mi"},
+        "limits": {"memory": "4Gi"},
+    }
     assert chart.get("Deployment", "cilium-operator")["spec"]["replicas"] == 1
     operator = chart.container("Deployment", "cilium-operator", "cilium-operator")
-    assert operator["resources"] == {"limits": {"memory": "512Mi"}}
+    assert operator["resources"] == {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 
 def test_upgrade_compatibility_changes_nothing_between_versions_that_may_follow_one_another() -> None:
