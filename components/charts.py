@@ -77,7 +77,9 @@ class ChartUnavailableError(Exception):
     `remedy` says what to do when bringing the chart along is not it.
     """
 
-    remedy: str | None = None
+    def __init__(self, reason: str, remedy: str | None = None) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 def read_lock(lock: Path) -> list[LockedChart]:
@@ -125,12 +127,11 @@ def _obtain(entry: LockedChart, folder: Path | None, cache: Path) -> None:
     content = _from_folder(entry, folder) if folder else download(entry)
     if digest(content) != entry.sha256:
         source = folder or entry.repository
-        fault = ChartUnavailableError(
+        raise ChartUnavailableError(
             f"{entry.archive} from {source} has SHA-256 {digest(content)}, but charts.lock names {entry.sha256}: "
-            "it is not the chart that was reviewed"
+            "it is not the chart that was reviewed",
+            remedy="the archive that was reviewed; or review this one and correct its entry in charts.lock",
         )
-        fault.remedy = "the archive that was reviewed; or review this one and correct its entry in charts.lock"
-        raise fault
     cache.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}")
     partial.write_bytes(content)

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import pulumi
@@ -81,9 +80,10 @@ class ConfigError(pulumi.RunError):
 
 
 def _shown(problem: Problem) -> str:
+    value = _as_yaml(problem.value)
     return (
         f"  {NAMESPACE}:{problem.key}\n"
-        f"    value:   {shorten(_as_yaml(problem.value), 200, placeholder=' ...')}\n"
+        f"    value:   {value if len(value) <= 200 else value[:200] + ' ...'}\n"
         f"    reason:  {problem.reason}\n"
         f"    example: {_as_yaml(problem.example)}"
     )

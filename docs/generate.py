@@ -1,10 +1,9 @@
 """Writes the configuration tables from the settings models: docs/configuration.md and a part of the README.
 
-`python -m docs.generate` writes them; with `--check` it only compares and exits with 1 when they are not current.
+`make docs` runs it; tests/test_docs.py checks that what it would write is what is there.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -123,22 +122,17 @@ def readme(current: str) -> str:
     return f"{before}{BEGIN}\n{overview()}\n{END}{after}"
 
 
-def main() -> int:
-    """Write the two files, or with --check compare them. Returns the exit code."""
+def main() -> None:
+    """Write the two files where they are not current."""
     wanted = {
         ROOT / "docs/configuration.md": configuration(),
         ROOT / "README.md": readme((ROOT / "README.md").read_text()),
     }
-    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
-    if "--check" in sys.argv:
-        for path in stale:
-            print(f"{path.relative_to(ROOT)} is not current; run `make docs`")
-        return 1 if stale else 0
-    for path in stale:
-        path.write_text(wanted[path])
-        print(f"wrote {path.relative_to(ROOT)}")
-    return 0
+    for path, text in wanted.items():
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            print(f"wrote {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
