@@ -5,7 +5,6 @@ admission, server-side apply, garbage collection and scheduling are the real thi
 """
 
 import json
-import shutil
 import ssl
 import subprocess
 import time
@@ -19,7 +18,7 @@ import pytest
 import yaml
 
 from tests.configs import PROJECT
-from tests.tools import free_port
+from tests.tools import find, free_port
 
 TOKEN = "for-this-control-plane-only"  # noqa: S105 - made for a server that lives for one test run on loopback
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "cilium-crds")
@@ -38,13 +37,9 @@ class ApiError(Exception):
 
 def require_control_plane() -> None:
     """Skip the test where a program of the control plane is not here, and say which."""
-    missing = [name for name in (*PROGRAMS, "openssl") if shutil.which(name, path=_path()) is None]
+    missing = [name for name in (*PROGRAMS, "openssl") if find(name) is None]
     if missing:
         pytest.skip(f"no control plane: {', '.join(missing)} not found; `make test` builds them")
-
-
-def _path() -> str:
-    return f"{PROJECT / '.cache/bin'}:/usr/local/bin:/usr/bin:/bin"
 
 
 class ControlPlane:
@@ -126,7 +121,7 @@ class ControlPlane:
         return url
 
     def _run(self, program: str, flags: Mapping[str, object]) -> None:
-        found = shutil.which(program, path=_path())
+        found = find(program)
         assert found, program
         log = (self.folder / f"{program}.log").open("wb")
         arguments = [f"--{name}={value}" for name, value in flags.items()]
@@ -189,7 +184,7 @@ class ControlPlane:
 
     def add_cilium_definitions(self) -> None:
         """Create the CRDs that Cilium's operator would."""
-        program = shutil.which("cilium-crds", path=_path())
+        program = find("cilium-crds")
         assert program
         self.add_definitions(subprocess.run([program], capture_output=True, text=True, check=True).stdout)
 

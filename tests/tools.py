@@ -8,9 +8,14 @@ import pytest
 from tests.configs import PROJECT
 
 
+def find(name: str) -> str | None:
+    """The path of a program of the project or the system, or None."""
+    return shutil.which(name, path=f"{PROJECT / '.cache/bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/bin")
+
+
 def tool(name: str) -> str:
     """The path of a program; skips the test where set-up could not provide it."""
-    found = shutil.which(name, path=f"{PROJECT / '.cache/bin'}:/usr/local/sbin:/usr/sbin:/usr/bin")
+    found = find(name)
     if found is None:
         pytest.skip(f"{name} is not here: `make test` takes it from Debian packages where there are any")
     return found
