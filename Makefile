@@ -29,7 +29,7 @@ format: ## format the code and repair what the linter can
 	@$(SETUP) preview test -- sh -exc 'ruff format . && ruff check --fix .'
 
 bench: ## measure what the program costs over an empty one
-	@$(SETUP) preview test -- python bench/bench.py
+	@$(SETUP) preview test -- python -m bench.bench
 
 docs: ## write the configuration tables anew from the models
 	@$(SETUP) preview -- python -m docs.generate

@@ -1,11 +1,13 @@
 """Stack configurations for tests: the shipped one, the running cluster's address plan, and changes to them."""
 
+import json
 import os
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import yaml
 
 from components.charts import Chart, Charts
@@ -15,6 +17,9 @@ from components.nginx import NginxIngressArgs, ServiceType
 from components.settings import CHART_VERSIONS, NAMESPACE, Settings, parse
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+STAND_IN_SECRETS: dict[str, str] = yaml.safe_load((PROJECT / "rehearsal/secrets.yaml").read_text())
+"""Every secret of the stack, as previews and tests on this machine take them."""
 
 
 def stack_config(stack: str = "prod") -> dict[str, Any]:
@@ -44,7 +49,9 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-def charts_without_files(model: Charts) -> tuple[dict[str, Chart], list[Problem]]:
+def charts_without_files(
+    model: Charts, names: tuple[str, ...], default_folder: str | None = None
+) -> tuple[dict[str, Chart], list[Problem]]:
     """A chart finder that needs no archive: for tests of what the settings make of the rest."""
     versions = CHART_VERSIONS | model.versions
     return {name: Chart(name, version, f".cache/charts/{name}-{version}.tgz") for name, version in versions.items()}, []
@@ -52,7 +59,13 @@ def charts_without_files(model: Charts) -> tuple[dict[str, Chart], list[Problem]
 
 def settings_with(change: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None) -> Settings:
     """Valid settings: the shipped configuration, or `base`, with a change."""
-    return parse(merged(base or stack_config(), change or {}), charts_without_files)
+    return parse(merged(base or stack_config(), change or {}), charts_without_files, STAND_IN_SECRETS)
+
+
+def set_config(groups: Mapping[str, Any]) -> None:
+    """Make groups, and the stand-in's secrets, the config that a program under mocks reads."""
+    config = {group: json.dumps(value) for group, value in groups.items()} | STAND_IN_SECRETS
+    pulumi.runtime.set_all_config({f"{NAMESPACE}:{key}": value for key, value in config.items()})
 
 
 def cilium_arguments(settings: Settings) -> CiliumNetworkArgs:

@@ -16,7 +16,7 @@ import yaml
 from components import settings
 from components.charts import Chart, Charts, ChartUnavailableError, LockedChart, read_lock, resolve
 from components.settings import CHART_VERSIONS, ConfigError, find_charts
-from tests.configs import PROJECT, charts_folder, settings_with, stack_config
+from tests.configs import PROJECT, STAND_IN_SECRETS, charts_folder, settings_with, stack_config
 from toolchain import lock_chart
 
 pytestmark = pytest.mark.unit
@@ -157,13 +157,13 @@ def test_missing_charts_are_reported_beside_all_other_faults(tmp_path: Path, mon
     (tmp_path / "charts.lock").write_text((PROJECT / "charts.lock").read_text())
     raw = stack_config() | {"cluster": {"domain": "x.local"}, "charts": {"folder": "nowhere"}}
     with pytest.raises(ConfigError) as caught:
-        settings.parse(raw, partial(find_charts, default_folder=None))
+        settings.parse(raw, partial(find_charts, default_folder=None), STAND_IN_SECRETS)
     keys = {problem.key for problem in caught.value.problems}
     assert keys == {"charts.versions.cilium", "charts.versions.ingress-nginx", "cluster.domain"}
 
 
 def test_chart_that_this_program_does_not_deploy_is_refused() -> None:
-    _, problems = find_charts(Charts(versions={"celium": "1.0.0"}), "nowhere")
+    _, problems = find_charts(Charts(versions={"celium": "1.0.0"}), (), "nowhere")
     assert problems[0].key == "charts.versions.celium"
     assert "did you mean cilium?" in problems[0].reason
 

@@ -9,7 +9,7 @@ import pulumi
 import pytest
 
 from components import settings
-from tests.configs import PROJECT, charts_without_files, merged, running_cluster_config, stack_config
+from tests.configs import PROJECT, charts_without_files, merged, running_cluster_config, set_config, stack_config
 from tests.recorder import Recorder, Registration, record, run
 
 pytestmark = pytest.mark.unit
@@ -19,11 +19,11 @@ ADDRESSES = {"k8s-1": "192.168.1.98", "k8s-2": "192.168.1.99", "k8s-3": "192.168
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Callable[[], None]]:
-    monkeypatch.setattr(settings, "find_charts", lambda model, default_folder: charts_without_files(model))
+    monkeypatch.setattr(settings, "find_charts", charts_without_files)
 
     def configured(raw: dict[str, Any]) -> Callable[[], None]:
         def build() -> None:
-            pulumi.runtime.set_all_config({f"anton-network:{key}": json.dumps(value) for key, value in raw.items()})
+            set_config(raw)
             runpy.run_path(str(PROJECT / "__main__.py"), run_name="__main__")
 
         return build

@@ -1,6 +1,6 @@
 """Settings: every fault is found, named with key, value, reason and example, and no good input is refused."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,15 @@ from components import settings
 from components.charts import Chart, Charts
 from components.fields import Problem
 from components.settings import ConfigError
-from tests.configs import charts_without_files, merged, running_cluster_config, settings_with, stack_config
+from tests.configs import (
+    STAND_IN_SECRETS,
+    charts_without_files,
+    merged,
+    running_cluster_config,
+    set_config,
+    settings_with,
+    stack_config,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -449,18 +457,16 @@ def test_error_is_shown_without_a_traceback() -> None:
     assert issubclass(ConfigError, pulumi.RunError)
 
 
-def set_config(values: dict[str, Any]) -> None:
-    pulumi.runtime.set_all_config({f"anton-network:{key}": json.dumps(value) for key, value in values.items()})
-
-
 def test_load_reads_pulumi_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "find_charts", lambda model, default_folder: charts_without_files(model))
+    monkeypatch.setattr(settings, "find_charts", charts_without_files)
     set_config(stack_config())
-    assert settings.load() == settings_with()
+    loaded = settings.load()
+    assert replace(loaded, secrets={}) == settings_with()
+    assert loaded.secrets.keys() == STAND_IN_SECRETS.keys()
 
 
 def test_load_refuses_a_key_that_no_layer_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "find_charts", lambda model, default_folder: charts_without_files(model))
+    monkeypatch.setattr(settings, "find_charts", charts_without_files)
     set_config(stack_config() | {"loadBalancers": {"pools": {}}})
     with pytest.raises(ConfigError, match="did you mean loadBalancer"):
         settings.load()
@@ -469,9 +475,11 @@ def test_load_refuses_a_key_that_no_layer_reads(monkeypatch: pytest.MonkeyPatch)
 def test_charts_folder_of_the_environment_counts_where_the_config_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str | None] = []
 
-    def find_charts(model: Charts, default_folder: str | None) -> tuple[dict[str, Chart], list[Problem]]:
+    def find_charts(
+        model: Charts, names: tuple[str, ...], default_folder: str | None
+    ) -> tuple[dict[str, Chart], list[Problem]]:
         seen.append(default_folder)
-        return charts_without_files(model)
+        return charts_without_files(model, names)
 
     monkeypatch.setattr(settings, "find_charts", find_charts)
     set_config(stack_config())
@@ -483,11 +491,11 @@ def test_charts_folder_of_the_environment_counts_where_the_config_names_none(mon
 
 
 def test_only_settings_reads_config_environment_or_files() -> None:
-    """The rule of the house that keeps every value findable; charts.py reads archives for settings.py."""
+    """The rule of the house that keeps every value findable; charts.py reads archives, sdk.py the SDK."""
     readers = ("pulumi.Config", "os.environ", "getenv", "read_text", "open(")
     found = {
         path.name
         for path in Path(settings.__file__).parent.glob("*.py")
         if any(reader in path.read_text() for reader in readers)
     }
-    assert found <= {"settings.py", "charts.py"}, found
+    assert found <= {"settings.py", "charts.py", "sdk.py"}, found

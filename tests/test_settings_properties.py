@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.settings import ConfigError, Settings, parse
-from tests.configs import charts_without_files
+from tests.configs import STAND_IN_SECRETS, charts_without_files
 
 pytestmark = pytest.mark.unit
 
@@ -93,7 +93,7 @@ def assert_sound(config: Settings) -> None:
 @given(configurations())
 @settings(max_examples=100, deadline=None)
 def test_every_configuration_within_the_rules_is_accepted(raw: dict[str, Any]) -> None:
-    assert_sound(parse(raw, charts_without_files))
+    assert_sound(parse(raw, charts_without_files, STAND_IN_SECRETS))
 
 
 def _paths(raw: Any, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -132,7 +132,7 @@ def test_no_change_of_any_values_gets_an_unsound_configuration_through(
         if isinstance(at, dict):
             at[path[-1]] = data.draw(st.one_of(ODD_VALUES, st.sampled_from(others)))
     try:
-        config = parse(raw, charts_without_files)
+        config = parse(raw, charts_without_files, STAND_IN_SECRETS)
     except ConfigError as error:
         assert error.problems
         for problem in error.problems:
@@ -178,6 +178,6 @@ def test_faults_are_reported_together_whatever_their_number(raw: dict[str, Any],
         group, key, value = FAULTS[fault]
         raw.setdefault(group, {})[key] = value
     with pytest.raises(ConfigError) as caught:
-        parse(raw, charts_without_files)
+        parse(raw, charts_without_files, STAND_IN_SECRETS)
     keys = {problem.key for problem in caught.value.problems}
     assert all(any(key.startswith(fault) for key in keys) for fault in chosen), keys

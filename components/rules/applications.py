@@ -1,0 +1,64 @@
+"""Rules between published applications and the layers that publish them."""
+
+from collections.abc import Iterator
+
+from components.applications import TAILSCALE_CLASS, Published, covered_by_wildcard
+from components.fields import Problem
+from components.rules.layers import Layers
+
+
+def _published(layers: Layers) -> list[Published]:
+    return layers.applications.published(layers.cluster.domain)
+
+
+def classes(layers: Layers) -> Iterator[Problem]:
+    """Every application's class exists."""
+    known = [*layers.ingress.classes, *([TAILSCALE_CLASS] if layers.tailscale.enabled else [])]
+    for application in _published(layers):
+        chosen = application.ingress_class
+        if chosen not in known:
+            off = chosen == TAILSCALE_CLASS
+            reason = "needs the Tailscale operator, and tailscale.enabled is false" if off else "is no ingress class"
+            example = " or ".join(known) or "a class of ingress.classes"
+            yield Problem(f"applications.{application.name}.ingressClass", chosen, reason, example)
+
+
+def hosts(layers: Layers) -> Iterator[Problem]:
+    """Every host can have a certificate and a name, and two applications never share one on a class."""
+    domain = layers.cluster.domain
+    owners: dict[tuple[str, str, str], str] = {}
+    for application in _published(layers):
+        key = f"applications.{application.name}"
+        entry = layers.applications.entries[application.name]
+        first = owners.setdefault((application.ingress_class, application.host, application.path), application.name)
+        if first != application.name:
+            reason = f"with path {application.path} is already where applications.{first} is published"
+            yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}")
+        if application.ingress_class == TAILSCALE_CLASS:
+            if entry.host:
+                reason = "can't be chosen on class tailscale: the tailnet names the device after the entry"
+                yield Problem(f"{key}.host", entry.host, reason, "without this key")
+            continue
+        if application.host != domain and not application.host.endswith(f".{domain}"):
+            reason = f"lies outside cluster.domain {domain}, for which alone there are certificates and records"
+            yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}")
+            continue
+        controller = layers.ingress.classes.get(application.ingress_class)
+        if controller and not covered_by_wildcard(application.host, domain) and not controller.certificate_issuer:
+            reason = (
+                f"is deeper than a wildcard certificate reaches, and ingress.classes.{application.ingress_class}."
+                "certificateIssuer, which would sign one for it, is unset"
+            )
+            yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}")
+
+
+def limits(layers: Layers) -> Iterator[Problem]:
+    """Limits are those of ingress-nginx; Tailscale's proxies know none."""
+    for name, entry in layers.applications.entries.items():
+        if entry.ingress_class == TAILSCALE_CLASS and entry.limits.model_fields_set:
+            value = entry.limits.model_dump(by_alias=True, exclude_none=True)
+            reason = "would have no effect: Tailscale's proxies know no limits"
+            yield Problem(f"applications.{name}.limits", value, reason, "without this key")
+
+
+RULES = (classes, hosts, limits)
