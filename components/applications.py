@@ -7,7 +7,7 @@ that owns it: the public name and the Access application (`cloudflare`), the flo
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import pulumi
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
@@ -24,10 +24,17 @@ from pulumi_kubernetes.networking.v1 import (
 )
 from pydantic import Field, StringConstraints
 
+from components.certificates import cluster_issuer
 from components.fields import DnsLabel, DomainName, LabelValue, Model, NginxSize
+
+if TYPE_CHECKING:
+    from components.rules.layers import Layers
 
 TAILSCALE_CLASS = "tailscale"
 """The ingress class of the Tailscale operator; every other class is one of `ingress.classes`."""
+
+PROXY_GROUP = "ingress"
+"""The Tailscale proxies that serve that class together, where there are any."""
 
 Port = Annotated[int, Field(ge=1, le=65535, examples=[8080])]
 """A TCP or UDP port."""
@@ -147,7 +154,8 @@ class ApplicationsArgs:
     """The applications, and what the layers before them say about their classes.
 
     `tunnel_class` is the class behind the Cloudflare tunnel and `tunnel_hostname` the name that its hosts point to,
-    both None without Cloudflare; `issuers` names the ClusterIssuer of each class that has one.
+    both None without Cloudflare; `issuers` names the ClusterIssuer of each class that has one. `proxy_group` names the
+    proxies that serve class tailscale together, None where each application has one of its own.
     """
 
     published: list[Published]
@@ -155,6 +163,21 @@ class ApplicationsArgs:
     tunnel_class: str | None
     tunnel_hostname: str | None
     issuers: Mapping[str, str]
+    proxy_group: str | None
+
+    @classmethod
+    def of(cls, layers: "Layers") -> Self:
+        """What this component takes of a stack's settings."""
+        domain, edge = layers.cluster.domain, layers.cloudflare
+        signers = {name: controller.certificate_issuer for name, controller in layers.ingress.classes.items()}
+        return cls(
+            published=layers.published,
+            domain=domain,
+            tunnel_class=edge.tunnel.ingress_class if edge.enabled else None,
+            tunnel_hostname=edge.hostname(domain) if edge.enabled else None,
+            issuers={name: cluster_issuer(layers.certificates, signer) for name, signer in signers.items() if signer},
+            proxy_group=PROXY_GROUP if layers.tailscale.proxy_group else None,
+        )
 
 
 class Applications(pulumi.ComponentResource):
@@ -197,7 +220,9 @@ def _annotations(application: Published, args: ApplicationsArgs) -> dict[str, st
     if application.ingress_class == args.tunnel_class:
         # Else external-dns would publish the controller's own address, which is private.
         annotations["external-dns.alpha.kubernetes.io/target"] = args.tunnel_hostname
-    if application.ingress_class != TAILSCALE_CLASS and not covered_by_wildcard(application.host, args.domain):
+    if application.ingress_class == TAILSCALE_CLASS:
+        annotations["tailscale.com/proxy-group"] = args.proxy_group
+    elif not covered_by_wildcard(application.host, args.domain):
         annotations["cert-manager.io/cluster-issuer"] = args.issuers[application.ingress_class]
     return {key: str(value) for key, value in annotations.items() if value is not None}
 

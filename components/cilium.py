@@ -7,7 +7,7 @@ Owns the Cilium release and Cilium's own custom resources for LoadBalancer addre
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
@@ -21,6 +21,9 @@ from components.cluster import Cluster, Platform
 from components.fields import Model, Problem, ResourceAmounts, Resources, amount_of, over
 from components.monitoring import Monitoring
 from components.nodes import Physical
+
+if TYPE_CHECKING:
+    from components.rules.layers import Layers
 
 MAGLEV_TABLE_SIZES = (251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071)
 """The primes that the agent accepts for `maglev.tableSize`."""
@@ -365,6 +368,19 @@ class CiliumNetworkArgs:
     chart: Chart
     protect: bool
 
+    @classmethod
+    def of(cls, layers: "Layers") -> Self:
+        """What this component takes of a stack's settings."""
+        return cls(
+            cilium=layers.cilium,
+            cluster=layers.cluster,
+            physical=layers.physical,
+            load_balancer=layers.load_balancer,
+            monitoring=layers.monitoring,
+            chart=layers.charts["cilium"],
+            protect=layers.kubernetes.protect,
+        )
+
 
 class CiliumNetwork(pulumi.ComponentResource):
     """Cilium and its LoadBalancer pools (`anton:network:CiliumNetwork`).
@@ -482,7 +498,7 @@ def _workload_values(args: CiliumNetworkArgs) -> dict[str, Any]:
             "replicas": cilium.operator.replicas,
             "rollOutPods": True,
             "resources": cilium.operator.resources.values(),
-            "prometheus": {"enabled": True, "serviceMonitor": _service_monitor(args.monitoring)},
+            "prometheus": {"enabled": True, "serviceMonitor": args.monitoring.service_monitor()},
             "dashboards": {"enabled": args.monitoring.enabled},
         },
         **({"upgradeCompatibility": cilium.upgrade_compatibility} if cilium.upgrade_compatibility else {}),
@@ -495,7 +511,7 @@ def _observability_values(args: CiliumNetworkArgs) -> dict[str, Any]:
         # The chart looks for the CRDs only in the cluster it renders against; `monitoring.enabled` decides instead.
         "prometheus": {
             "enabled": True,
-            "serviceMonitor": _service_monitor(monitoring) | {"trustCRDsExist": True},
+            "serviceMonitor": monitoring.service_monitor() | {"trustCRDsExist": True},
         },
         "dashboards": {"enabled": monitoring.enabled},
         "hubble": {
@@ -507,7 +523,7 @@ def _observability_values(args: CiliumNetworkArgs) -> dict[str, Any]:
             "metrics": {
                 "enabled": list(hubble.metrics),
                 "enableOpenMetrics": True,
-                "serviceMonitor": _service_monitor(monitoring),
+                "serviceMonitor": monitoring.service_monitor(),
                 "dashboards": {"enabled": monitoring.enabled and hubble.enabled},
             },
         },
@@ -519,7 +535,7 @@ def _option_values(args: CiliumNetworkArgs) -> dict[str, Any]:
     mesh, encryption = cilium.service_mesh, cilium.encryption
     envoy = {
         "updateStrategy": {"rollingUpdate": {"maxUnavailable": cilium.agent.max_unavailable}},
-        "prometheus": {"serviceMonitor": _service_monitor(args.monitoring)},
+        "prometheus": {"serviceMonitor": args.monitoring.service_monitor()},
     }
     wireguard = {"type": "wireguard", "nodeEncryption": encryption.node_encryption} if encryption.enabled else {}
     spire = {"mutual": {"spire": {"enabled": True, "install": {"enabled": True}}}} if mesh.mutual_authentication else {}
@@ -551,7 +567,3 @@ def _platform_values(args: CiliumNetworkArgs) -> dict[str, Any]:
             }
         },
     }
-
-
-def _service_monitor(monitoring: Monitoring) -> dict[str, Any]:
-    return {"enabled": monitoring.enabled} | ({"labels": dict(monitoring.labels)} if monitoring.enabled else {})

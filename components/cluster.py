@@ -20,7 +20,9 @@ class Platform(StrEnum):
 class Cluster(Model):
     """Networks, domain and platform of the cluster."""
 
-    domain: DomainName = Field(description="DNS domain of the published services; no layer of this version uses it yet")
+    domain: DomainName = Field(
+        description="DNS domain of the published services, and the Cloudflare zone where there is one"
+    )
     pod_cidr: Network = Field(
         default=IPv4Network("10.244.0.0/16"), description="pod network, CIDR", examples=["10.244.0.0/16"]
     )

@@ -51,6 +51,9 @@ class Model(BaseModel):
     retired: ClassVar[Mapping[str, str]] = {}
     """Keys that other sources use, with the reason why they are refused here."""
 
+    mapping_field: ClassVar[str | None] = None
+    """The one field of a config group that is itself a mapping of names: its entries stand directly below the group."""
+
     def problems(self) -> Iterator[Problem]:
         """Faults that need more than one field of this model to see; keys are relative to the model."""
         yield from ()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import pulumi
 from pulumi_kubernetes.admissionregistration.v1 import (
@@ -27,6 +27,9 @@ from components.charts import Chart, release_args
 from components.cluster import Cluster
 from components.fields import DnsLabel, Model, NginxSize, Problem, ResourceAmounts, Resources, Seconds, over
 from components.monitoring import Monitoring
+
+if TYPE_CHECKING:
+    from components.rules.layers import Layers
 
 ImageReference = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9._:/]*/[-a-z0-9._/]+:[-\w.]+(@sha256:[0-9a-f]{64})?$")
@@ -61,6 +64,13 @@ class ClientAddress(StrEnum):
 
     CONNECTION = "connection"
     CLOUDFLARE = "cloudflare"
+
+
+class CertificateIssuer(StrEnum):
+    """Who signs certificates: Let's Encrypt for public names, or the cluster's own certificate authority."""
+
+    LETSENCRYPT = "letsencrypt"
+    INTERNAL_CA = "internal-ca"
 
 
 class TlsProtocol(StrEnum):
@@ -192,8 +202,15 @@ class Controller(Model):
     )
     default_certificate: Annotated[str, StringConstraints(pattern=r"^[-a-z0-9]+/[-a-z0-9.]+$")] | None = Field(
         default=None,
-        description="`namespace/secret` of the certificate for hosts without their own",
+        description="`namespace/secret` of the certificate for hosts without their own; `<namespace>/<class>-tls` when "
+        "unset and `certificateIssuer` is set",
         examples=["network/example-com-tls"],
+    )
+    certificate_issuer: CertificateIssuer | None = Field(
+        default=None,
+        description="`letsencrypt` or `internal-ca`: who signs the default certificate, a wildcard for "
+        "`cluster.domain`; unset: the Secret is somebody else's",
+        examples=["letsencrypt"],
     )
     default_backend: bool = Field(default=False, description="a 404 page of its own for unknown hosts")
     ssl_passthrough: bool = Field(default=False, description="hand TLS through to backends that ask for it")
@@ -263,6 +280,12 @@ class Ingress(Model):
         """The controller value in force for a class (spec, Ingress Classes)."""
         return self.classes[name].controller_value or f"k8s.io/{name}"
 
+    def default_certificate(self, name: str) -> str | None:
+        """`namespace/secret` of a class's default certificate, None where it has none."""
+        controller = self.classes[name]
+        derived = f"{self.namespace}/{name}-tls" if controller.certificate_issuer else None
+        return controller.default_certificate or derived
+
     def election_id(self, name: str) -> str:
         """The leader election id in force for a class."""
         return self.classes[name].election_id or f"{release_name(name)}-leader"
@@ -287,6 +310,20 @@ class NginxIngressArgs:
     chart: Chart
     namespace: pulumi.Input[str]
     address: IPv4Address | None
+
+    @classmethod
+    def of(cls, layers: "Layers", ingress_class: str, *, namespace: pulumi.Input[str]) -> Self:
+        """What the component of a class takes of a stack's settings."""
+        exposed = layers.ingress.classes[ingress_class].service_type is ServiceType.LOAD_BALANCER
+        return cls(
+            ingress_class=ingress_class,
+            ingress=layers.ingress,
+            cluster=layers.cluster,
+            monitoring=layers.monitoring,
+            chart=layers.charts["ingress-nginx"],
+            namespace=namespace,
+            address=layers.load_balancer.addresses[ingress_class] if exposed else None,
+        )
 
     @property
     def controller(self) -> Controller:
@@ -368,12 +405,12 @@ def nginx_values(args: NginxIngressArgs) -> dict[str, Any]:
             "allowSnippetAnnotations": False,
             "config": config_map(controller, pod_cidr=str(args.cluster.pod_cidr)),
             "addHeaders": dict(controller.add_headers),
-            **_extra_args(controller),
+            **_extra_args(controller, args.ingress.default_certificate(args.ingress_class)),
             **_image(args.ingress.image),
             **_availability(args),
             "service": _service(args),
             "admissionWebhooks": {"failurePolicy": "Fail"},
-            "metrics": {"enabled": True, "serviceMonitor": _service_monitor(args.monitoring)},
+            "metrics": {"enabled": True, "serviceMonitor": args.monitoring.service_monitor("additionalLabels")},
         },
         "defaultBackend": {"enabled": controller.default_backend},
     }
@@ -466,10 +503,10 @@ def default_limits(limits: Limits) -> str:
     )
 
 
-def _extra_args(controller: Controller) -> dict[str, Any]:
+def _extra_args(controller: Controller, default_certificate: str | None) -> dict[str, Any]:
     arguments: dict[str, str] = {}
-    if controller.default_certificate:
-        arguments["default-ssl-certificate"] = controller.default_certificate
+    if default_certificate:
+        arguments["default-ssl-certificate"] = default_certificate
     if controller.ssl_passthrough:
         arguments["enable-ssl-passthrough"] = ""
     return {"extraArgs": arguments} if arguments else {}
@@ -529,9 +566,3 @@ def _service(args: NginxIngressArgs) -> dict[str, Any]:
         # Local would black-hole traffic whenever the node that announces the address runs no controller.
         "externalTrafficPolicy": "Cluster",
     }
-
-
-def _service_monitor(monitoring: Monitoring) -> dict[str, Any]:
-    return {"enabled": monitoring.enabled} | (
-        {"additionalLabels": dict(monitoring.labels)} if monitoring.enabled else {}
-    )

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from copy import deepcopy
+from dataclasses import replace
 from enum import Enum
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -26,13 +27,15 @@ def parse_group(model: type[M], raw: Any) -> tuple[M, list[Problem]]:
     problems: list[Problem] = []
     if not isinstance(raw, dict):
         problems, raw = [Problem("", raw, "must be an object", "see docs/configuration.md")], {}
+    if model.mapping_field:
+        raw = {model.mapping_field: raw}
     rest, reader, unread = deepcopy(raw), model, set[str]()
     while True:
         try:
             result = reader.model_validate(rest)
             break
         except ValidationError as error:
-            faults = error.errors()
+            faults = _causes(error.errors())
         problems = problems or [_problem(model, fault) for fault in faults]
         for fault in reversed(faults):
             path = _without_key_marker(fault["loc"])
@@ -48,7 +51,20 @@ def parse_group(model: type[M], raw: Any) -> tuple[M, list[Problem]]:
             reader = create_model(model.__name__, __base__=model, **optional)
     for name in unread:
         del result.__dict__[name]
+    if model.mapping_field:
+        prefix = f"{model.mapping_field}."
+        problems = [replace(problem, key=problem.key.removeprefix(prefix)) for problem in problems]
     return result, problems
+
+
+def _causes(faults: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without "too short" for a list that is short only because an item of it is at fault."""
+
+    def follows(fault: ErrorDetails) -> bool:
+        depth = len(fault["loc"])
+        return any(other is not fault and other["loc"][:depth] == fault["loc"] for other in faults)
+
+    return [fault for fault in faults if fault["type"] != "too_short" or not follows(fault)]
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -6,10 +6,11 @@ component can rely on, or raises ConfigError with all the faults it found, befor
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,37 @@ import pulumi
 import yaml
 from pulumi.runtime.config import CONFIG, get_config_env
 
-from components import charts
+from components import charts, secrets
+from components.applications import ApplicationSet, Published
+from components.certificates import CertManager
 from components.charts import Chart, Charts
 from components.cilium import Cilium
+from components.cloudflare import Cloudflare
 from components.cluster import Cluster, Kubernetes
+from components.discovery import Discovery
 from components.fields import Model, Problem, UnreadError
 from components.load_balancer import LoadBalancer
 from components.monitoring import Monitoring
 from components.nginx import Ingress
 from components.nodes import Physical
 from components.parsing import parse_group, unknown_key
+from components.policies import Policies
 from components.rules import CAUTIOUS_RULES, RULES
+from components.tailscale import Tailscale
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 NAMESPACE = "anton-network"
 """The project's name in Pulumi.yaml, under which Pulumi keeps its config."""
 
-CHART_VERSIONS = {"cilium": "1.19.6", "ingress-nginx": "4.15.1"}
+CHART_VERSIONS = {
+    "cilium": "1.19.6",
+    "ingress-nginx": "4.15.1",
+    "cert-manager": "v1.21.1",
+    "tailscale-operator": "1.102.3",
+    "external-dns": "1.21.1",
+    "k8s-gateway": "3.7.2",
+}
 """Charts of this program, at the versions whose values were proved by rendering."""
 
 GROUPS: dict[str, type[Model]] = {
@@ -44,7 +58,13 @@ GROUPS: dict[str, type[Model]] = {
     "kubernetes": Kubernetes,
     "cilium": Cilium,
     "loadBalancer": LoadBalancer,
+    "certificates": CertManager,
     "ingress": Ingress,
+    "tailscale": Tailscale,
+    "cloudflare": Cloudflare,
+    "applications": ApplicationSet,
+    "networkPolicies": Policies,
+    "discovery": Discovery,
     "monitoring": Monitoring,
     "charts": Charts,
 }
@@ -60,12 +80,25 @@ class Settings:
     kubernetes: Kubernetes
     cilium: Cilium
     load_balancer: LoadBalancer
+    certificates: CertManager
     ingress: Ingress
+    tailscale: Tailscale
+    cloudflare: Cloudflare
+    applications: ApplicationSet
+    network_policies: Policies
+    discovery: Discovery
     monitoring: Monitoring
     charts: Mapping[str, Chart]
+    secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
+
+    @property
+    def published(self) -> list[Published]:
+        """The applications with nothing left open."""
+        return self.applications.published(self.cluster.domain)
 
 
-ChartFinder = Callable[[Charts], tuple[dict[str, Chart], list[Problem]]]
+ChartFinder = Callable[[Charts, tuple[str, ...]], tuple[dict[str, Chart], list[Problem]]]
+"""From the settings of charts and the names of those in use to the charts by name, and one problem for each missing."""
 
 
 class ConfigError(pulumi.RunError):
@@ -105,22 +138,29 @@ def load() -> Settings:
     """The settings of the current stack. Raises ConfigError with every fault found."""
     config = pulumi.Config(NAMESPACE)
     raw = {group: config.get_object(group) for group in GROUPS}
+    given = {secret.key: value for secret in secrets.SECRETS if (value := config.get(secret.key))}
     folder = os.environ.get("CHARTS_DIR") or None
-    return parse(
+    settings = parse(
         {group: value for group, value in raw.items() if value is not None} | _unknown_groups(),
         partial(find_charts, default_folder=folder),
+        given,
     )
+    return replace(settings, secrets={key: pulumi.Output.secret(value) for key, value in given.items()})
 
 
 def _unknown_groups() -> dict[str, str]:
     """Keys of this project's namespace that no group reads. `pulumi.Config` can't list keys."""
     prefix = f"{NAMESPACE}:"
     names = {name.removeprefix(prefix) for name in {*CONFIG.get(), *get_config_env()} if name.startswith(prefix)}
-    return dict.fromkeys(sorted(names - GROUPS.keys()), "(set)")
+    known = GROUPS.keys() | {secret.key for secret in secrets.SECRETS}
+    return dict.fromkeys(sorted(names - known), "(set)")
 
 
-def parse(raw: Mapping[str, Any], get_charts: ChartFinder) -> Settings:
-    """Settings from a mapping of config key to object. Raises ConfigError with every fault found."""
+def parse(raw: Mapping[str, Any], get_charts: ChartFinder, given_secrets: Mapping[str, str]) -> Settings:
+    """Settings from a mapping of config key to object, and the plain secrets by key, which are only judged here.
+
+    Raises ConfigError with every fault found.
+    """
     problems = [
         Problem(key, raw[key], unknown_key(key, GROUPS), "without this key") for key in raw if key not in GROUPS
     ]
@@ -128,21 +168,15 @@ def parse(raw: Mapping[str, Any], get_charts: ChartFinder) -> Settings:
     for group, model in GROUPS.items():
         models[group], faults = parse_group(model, raw.get(group, {}))
         problems += [fault.under(group) for fault in faults]
-    found, faults = get_charts(models["charts"])
+    layers = {_snake_case(group): model for group, model in models.items() if group != "charts"}
+    settings = Settings(**layers, charts={})
+    found, faults = get_charts(models["charts"], _charts_in_use(settings))
     problems += faults
-    settings = Settings(
-        physical=models["physical"],
-        cluster=models["cluster"],
-        kubernetes=models["kubernetes"],
-        cilium=models["cilium"],
-        load_balancer=models["loadBalancer"],
-        ingress=models["ingress"],
-        monitoring=models["monitoring"],
-        charts=found,
-    )
+    settings = replace(settings, charts=found)
     for group, parsed in models.items():
         problems += [fault.under(group) for fault in _judged(parsed.problems())]
     problems += _kubeconfig(settings.kubernetes)
+    problems += _judged(secrets.problems(settings, given_secrets))
     for rule in RULES:
         problems += _judged(rule(settings))
     at_fault = tuple(problem.key for problem in problems)
@@ -152,6 +186,23 @@ def parse(raw: Mapping[str, Any], get_charts: ChartFinder) -> Settings:
     if problems:
         raise ConfigError(problems)
     return settings
+
+
+def _charts_in_use(settings: Settings) -> tuple[str, ...]:
+    """The charts of the layers that are on: a stack without Tailscale needs no way to get its chart."""
+    layers = {
+        "cilium": True,
+        "ingress-nginx": bool(settings.ingress.classes),
+        "cert-manager": settings.certificates.enabled,
+        "tailscale-operator": settings.tailscale.enabled,
+        "external-dns": settings.cloudflare.enabled and settings.cloudflare.dns.external_dns is not None,
+        "k8s-gateway": settings.discovery.enabled,
+    }
+    return tuple(name for name, used in layers.items() if used)
+
+
+def _snake_case(key: str) -> str:
+    return re.sub(r"([A-Z])", lambda match: f"_{match[1].lower()}", key)
 
 
 def _kubeconfig(kubernetes: Kubernetes) -> list[Problem]:
@@ -171,8 +222,10 @@ def _judged(faults: Iterator[Problem]) -> list[Problem]:
     return found
 
 
-def find_charts(model: Charts, default_folder: str | None) -> tuple[dict[str, Chart], list[Problem]]:
-    """The charts at hand by name, and one problem for each that can't be had.
+def find_charts(
+    model: Charts, names: tuple[str, ...], default_folder: str | None
+) -> tuple[dict[str, Chart], list[Problem]]:
+    """The charts `names` by name, and one problem for each that can't be had.
 
     `default_folder` is where charts are taken from when `charts.folder` is not set; None means their repositories.
     """
@@ -189,7 +242,7 @@ def find_charts(model: Charts, default_folder: str | None) -> tuple[dict[str, Ch
             Problem("charts", "charts.lock", f"can't be read: {fault}", "charts.lock as it is in version control")
         ]
     found, faults = charts.resolve(
-        {name: model.versions.get(name, version) for name, version in CHART_VERSIONS.items()},
+        {name: model.versions.get(name, CHART_VERSIONS[name]) for name in names},
         locked,
         PROJECT / Path(folder).expanduser() if folder else None,
         PROJECT,

@@ -37,7 +37,7 @@ def rows(model: type[Model], prefix: str, values: Model | None = None) -> Iterat
     `values` is the default that the field above gives the model, where it is not the model's own.
     """
     for name, field in model.model_fields.items():
-        key = f"{prefix}.{to_camel(name)}"
+        key = prefix if name == model.mapping_field else f"{prefix}.{to_camel(name)}"
         default = getattr(values, name) if values else field.default
         inner, key = nested(field, key)
         if inner is None or is_optional(field):

@@ -2,19 +2,15 @@
 
 from collections.abc import Iterator
 
-from components.applications import TAILSCALE_CLASS, Published, covered_by_wildcard
+from components.applications import TAILSCALE_CLASS, covered_by_wildcard
 from components.fields import Problem
 from components.rules.layers import Layers
-
-
-def _published(layers: Layers) -> list[Published]:
-    return layers.applications.published(layers.cluster.domain)
 
 
 def classes(layers: Layers) -> Iterator[Problem]:
     """Every application's class exists."""
     known = [*layers.ingress.classes, *([TAILSCALE_CLASS] if layers.tailscale.enabled else [])]
-    for application in _published(layers):
+    for application in layers.published:
         chosen = application.ingress_class
         if chosen not in known:
             off = chosen == TAILSCALE_CLASS
@@ -27,7 +23,7 @@ def hosts(layers: Layers) -> Iterator[Problem]:
     """Every host can have a certificate and a name, and two applications never share one on a class."""
     domain = layers.cluster.domain
     owners: dict[tuple[str, str, str], str] = {}
-    for application in _published(layers):
+    for application in layers.published:
         key = f"applications.{application.name}"
         entry = layers.applications.entries[application.name]
         first = owners.setdefault((application.ingress_class, application.host, application.path), application.name)

@@ -1,39 +1,14 @@
-"""Rules that need more than one layer's settings to judge.
-
-Each is a generator over the settings; a rule sees only settings that are valid on their own. Keys are full paths below
-the project's namespace.
-"""
+"""Rules between the nodes, Cilium, the LoadBalancer pools and the ingress controllers."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
-from typing import Protocol
 
-from components.charts import Chart
-from components.cilium import Cilium, matches_device
-from components.cluster import Cluster
+from components.cilium import matches_device
 from components.fields import Problem
-from components.load_balancer import LoadBalancer
-from components.nginx import Ingress, ServiceType
-from components.nodes import Physical, Role
-
-
-class Layers(Protocol):
-    """The settings that the rules read."""
-
-    @property
-    def physical(self) -> Physical: ...
-    @property
-    def cluster(self) -> Cluster: ...
-    @property
-    def cilium(self) -> Cilium: ...
-    @property
-    def load_balancer(self) -> LoadBalancer: ...
-    @property
-    def ingress(self) -> Ingress: ...
-    @property
-    def charts(self) -> Mapping[str, Chart]: ...
-
+from components.nginx import ServiceType
+from components.nodes import Role
+from components.rules.layers import Layers
 
 RESERVED_NETWORKS = {
     IPv4Network("100.64.0.0/10"): "the address space of Tailscale",

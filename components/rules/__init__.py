@@ -1,0 +1,32 @@
+"""Rules that need more than one layer's settings to judge.
+
+Each is a generator over the settings; a rule sees only settings that are valid on their own. Keys are full paths below
+the project's namespace.
+"""
+
+from components.rules import (
+    applications,
+    certificates,
+    cloudflare,
+    discovery,
+    monitoring,
+    network,
+    policies,
+    tailscale,
+    zone,
+)
+
+RULES = (
+    *network.RULES,
+    *certificates.RULES,
+    *tailscale.RULES,
+    *cloudflare.RULES,
+    *zone.RULES,
+    *applications.RULES,
+    *policies.RULES,
+    *discovery.RULES,
+    *monitoring.RULES,
+)
+
+CAUTIOUS_RULES = network.CAUTIOUS_RULES
+"""Rules that would blame the wrong value when something below a key is at fault already, with that key."""

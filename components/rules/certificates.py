@@ -1,0 +1,67 @@
+"""Rules between certificates and the ingress controllers that use them."""
+
+from collections.abc import Iterator
+
+from components.fields import Problem
+from components.nginx import CertificateIssuer
+from components.rules.layers import Layers
+
+SETTINGS_OF = {
+    CertificateIssuer.LETSENCRYPT: "certificates.letsencrypt",
+    CertificateIssuer.INTERNAL_CA: "certificates.internalCa",
+}
+
+
+def issuers(layers: Layers) -> Iterator[Problem]:
+    """Every class's issuer is configured."""
+    certificates = layers.certificates
+    for name, controller in layers.ingress.classes.items():
+        issuer = controller.certificate_issuer
+        if issuer is None or certificates.configured(issuer):
+            continue
+        unset = f"{SETTINGS_OF[issuer]} is unset" if certificates.enabled else "certificates.enabled is false"
+        others = [other.value for other in CertificateIssuer if certificates.configured(other)]
+        reason = f"nobody would sign the certificate: {unset}"
+        key = f"ingress.classes.{name}.certificateIssuer"
+        yield Problem(key, issuer.value, reason, others[0] if others else "without this key")
+
+
+def secrets(layers: Layers) -> Iterator[Problem]:
+    """Default certificates are written where the program may write, and each Secret by one issuer."""
+    ingress, own = layers.ingress, (layers.ingress.namespace, layers.certificates.namespace)
+    signed: dict[str, str] = {}
+    for name, controller in ingress.classes.items():
+        secret, issuer = ingress.default_certificate(name), controller.certificate_issuer
+        if issuer is None or secret is None:
+            continue
+        key, example = f"ingress.classes.{name}.defaultCertificate", f"{ingress.namespace}/{name}-tls"
+        if secret.split("/")[0] not in own:
+            reason = f"is to be written by this program, whose namespaces are {own[0]} and {own[1]}"
+            yield Problem(key, secret, reason, example)
+        first = signed.setdefault(secret, name)
+        if ingress.classes[first].certificate_issuer is not issuer:
+            reason = f"is that of class {first} too, which has another issuer; the two would overwrite each other"
+            yield Problem(key, secret, reason, example)
+
+
+def namespace(layers: Layers) -> Iterator[Problem]:
+    """cert-manager has a namespace to itself: it is created, labelled and protected as such."""
+    name = layers.certificates.namespace
+    shared = {
+        layers.ingress.namespace: "is ingress.namespace",
+        "kube-system": "belongs to the cluster",
+        "default": "belongs to the cluster",
+    }
+    if layers.certificates.enabled and name in shared:
+        yield Problem("certificates.namespace", name, f"{shared[name]}; this layer creates its own", "cert-manager")
+
+
+def replicas(layers: Layers) -> Iterator[Problem]:
+    """Pods that are spread one a node have enough nodes."""
+    count, nodes = layers.certificates.replicas, len(layers.physical.nodes)
+    if layers.certificates.enabled and count > nodes:
+        reason = f"one pod a node, and there are {nodes} nodes: the rest would stay pending"
+        yield Problem("certificates.replicas", count, reason, nodes)
+
+
+RULES = (issuers, secrets, namespace, replicas)

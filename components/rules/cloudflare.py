@@ -1,0 +1,156 @@
+"""Rules between the Cloudflare edge and the layers behind it."""
+
+from collections.abc import Iterator
+
+from components.applications import Published, covered_by_wildcard
+from components.certificates import Environment
+from components.fields import Problem
+from components.nginx import CertificateIssuer, ClientAddress
+from components.public_dns import RecordType
+from components.rules.layers import Layers
+
+ADDRESS_TYPES = (RecordType.A, RecordType.AAAA, RecordType.CNAME)
+
+
+def _behind_tunnel(layers: Layers) -> list[Published]:
+    return layers.cloudflare.behind_tunnel(layers.applications.published(layers.cluster.domain))
+
+
+def _under(name: str, domain: str) -> bool:
+    return name == domain or name.endswith(f".{domain}")
+
+
+def tunnel_class(layers: Layers) -> Iterator[Problem]:
+    """The class behind the tunnel exists and takes the client's address from Cloudflare's header."""
+    if not layers.cloudflare.enabled:
+        return
+    name = layers.cloudflare.tunnel.ingress_class
+    controller = layers.ingress.classes.get(name)
+    suited = [key for key, each in layers.ingress.classes.items() if each.client_address is ClientAddress.CLOUDFLARE]
+    if controller is None:
+        example = suited[0] if suited else "a class of ingress.classes with clientAddress: cloudflare"
+        yield Problem("cloudflare.tunnel.ingressClass", name, "is no class of ingress.classes", example)
+    elif controller.client_address is not ClientAddress.CLOUDFLARE:
+        reason = "is behind the tunnel: without Cloudflare's header every client would have the connector's address"
+        yield Problem(f"ingress.classes.{name}.clientAddress", controller.client_address.value, reason, "cloudflare")
+
+
+def origin_certificate(layers: Layers) -> Iterator[Problem]:
+    """cloudflared can verify the controller's certificate; it is never told not to."""
+    tunnel = layers.cloudflare.tunnel
+    name = tunnel.ingress_class
+    controller = layers.ingress.classes.get(name)
+    if not layers.cloudflare.enabled or controller is None:
+        return
+    key, issuer = f"ingress.classes.{name}.certificateIssuer", controller.certificate_issuer
+    certificate = layers.ingress.default_certificate(name)
+    if certificate is None:
+        reason = "leaves the controller behind the tunnel with a self-signed certificate, which cloudflared refuses"
+        yield Problem(key, None, reason, "letsencrypt, or defaultCertificate with the Secret of one")
+    if tunnel.origin_ca_secret:
+        return
+    letsencrypt = layers.certificates.letsencrypt
+    staging = letsencrypt is not None and letsencrypt.environment is Environment.STAGING
+    if issuer is CertificateIssuer.LETSENCRYPT and staging:
+        reason = "gives the controller behind the tunnel a certificate that nobody trusts: cloudflared would refuse it"
+        example = "production; until then cloudflare.enabled: false, or cloudflare.tunnel.originCaSecret"
+        yield Problem("certificates.letsencrypt.environment", "staging", reason, example)
+    if issuer is CertificateIssuer.INTERNAL_CA and certificate:
+        namespace = certificate.partition("/")[0]
+        if namespace != layers.ingress.namespace:
+            reason = f"is not in {layers.ingress.namespace}, where cloudflared could read its authority's certificate"
+            example = f"{layers.ingress.namespace}/{name}-tls"
+            yield Problem(f"ingress.classes.{name}.defaultCertificate", certificate, reason, example)
+
+
+def tunnel_names(layers: Layers) -> Iterator[Problem]:
+    """The tunnel's name and the hosts of its rules lie in the zone, and no rule hides an application."""
+    edge, domain = layers.cloudflare, layers.cluster.domain
+    if not edge.enabled:
+        return
+    if edge.tunnel.hostname and (
+        edge.tunnel.hostname == domain or not covered_by_wildcard(edge.tunnel.hostname, domain)
+    ):
+        reason = f"is not one label under cluster.domain {domain}, as the controller's certificate wants it"
+        yield Problem("cloudflare.tunnel.hostname", edge.tunnel.hostname, reason, f"external.{domain}")
+    published = {each.host: each.name for each in _behind_tunnel(layers)}
+    for index, rule in enumerate(edge.tunnel.rules):
+        key = f"cloudflare.tunnel.rules[{index}].host"
+        if not _under(rule.host, domain):
+            yield Problem(key, rule.host, f"lies outside cluster.domain {domain}", f"status.{domain}")
+        elif not edge.zone.has_certificate(rule.host, domain):
+            reason = "has no certificate at the edge: Universal SSL covers one label below the domain"
+            yield Problem(
+                key, rule.host, reason, f"{rule.host.partition('.')[0]}.{domain}, or cloudflare.zone.totalTls"
+            )
+        if rule.path is None and rule.host in published:
+            reason = f"takes every request for applications.{published[rule.host]}, which nobody would reach"
+            yield Problem(key, rule.host, reason, "another host, or a path")
+
+
+def replicas(layers: Layers) -> Iterator[Problem]:
+    """Connectors are spread one a node, and have enough nodes."""
+    wanted, nodes = layers.cloudflare.tunnel.replicas, len(layers.physical.nodes)
+    if layers.cloudflare.enabled and wanted > nodes:
+        reason = f"one pod a node, and there are {nodes} nodes: the rest would stay pending"
+        yield Problem("cloudflare.tunnel.replicas", wanted, reason, max(nodes, 2))
+
+
+def name_owners(layers: Layers) -> Iterator[Problem]:
+    """Every DNS name has one owner: the tunnel, an application, or the settings' own records."""
+    edge, domain = layers.cloudflare, layers.cluster.domain
+    if not edge.enabled:
+        return
+    hostname = edge.hostname(domain)
+    for application in _behind_tunnel(layers):
+        if application.host == hostname:
+            reason = "is the tunnel's own name (cloudflare.tunnel.hostname), which every other name points to"
+            yield Problem(f"applications.{application.name}.host", hostname, reason, f"{application.name}-app.{domain}")
+        if application.host == domain and not edge.dns.apex:
+            reason = (
+                f"leaves applications.{application.name} at {domain} without a record; external-dns can't own the apex"
+            )
+            yield Problem("cloudflare.dns.apex", False, reason, True)
+    owners = _names(layers)
+    for key, record in edge.dns.records.items():
+        path = f"cloudflare.dns.records.{key}"
+        if not _under(record.name, domain):
+            reason = f"lies outside cluster.domain {domain}, the zone of these records"
+            yield Problem(f"{path}.name", record.name, reason, f"{record.name.partition('.')[0]}.{domain}")
+        owner = owners.get(record.name)
+        # A CNAME stands alone at its name (RFC 1034, 3.6.2); at the apex Cloudflare answers with addresses instead.
+        if owner and (record.name != domain or record.type in ADDRESS_TYPES):
+            yield Problem(
+                f"{path}.name", record.name, f"belongs to {owner}; {path} would be a second owner", "another name"
+            )
+        if record.type is RecordType.CNAME and record.content == hostname and not record.proxied:
+            reason = f"leads to {hostname}, which is proxied: unproxied, nobody would reach the tunnel"
+            yield Problem(f"{path}.proxied", False, reason, True)
+
+
+def _names(layers: Layers) -> dict[str, str]:
+    """Names that are taken, with their owners as a reader of the settings knows them."""
+    edge, domain = layers.cloudflare, layers.cluster.domain
+    keeper = "by external-dns" if edge.dns.external_dns else "by the program"
+    names = {domain: "cloudflare.dns.apex"} if edge.dns.apex else {}
+    for index, rule in enumerate(edge.tunnel.rules):
+        names.setdefault(rule.host, f"cloudflare.tunnel.rules[{index}]")
+    for application in _behind_tunnel(layers):
+        names.setdefault(application.host, f"applications.{application.name}, kept {keeper}")
+    return names | {edge.hostname(domain): "the tunnel (cloudflare.tunnel.hostname)"}
+
+
+def record_sets(layers: Layers) -> Iterator[Problem]:
+    """Records under one name can stand beside each other."""
+    records = layers.cloudflare.dns.records
+    for key, record in records.items():
+        others = [other for other, each in records.items() if each.name == record.name and other != key]
+        if record.type is RecordType.CNAME and others and record.name != layers.cluster.domain:
+            reason = f"is the name of {', '.join(others)} too, and a CNAME stands alone"
+            yield Problem(f"cloudflare.dns.records.{key}.name", record.name, reason, "another name")
+
+
+RULES = (tunnel_class, origin_certificate, tunnel_names, name_owners, record_sets)
+
+CAUTIOUS_RULES = ((replicas, "physical.nodes"),)
+"""Rules that would blame the wrong value when something below a key is at fault already, with that key."""

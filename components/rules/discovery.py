@@ -1,0 +1,89 @@
+"""Rules between service discovery and the addresses it answers with."""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+from components.coredns import cluster_dns_address
+from components.discovery import GATEWAY
+from components.fields import Problem
+from components.rules.layers import Layers
+
+
+def gateway_address(layers: Layers) -> Iterator[Problem]:
+    """k8s-gateway has a fixed address: the router names it."""
+    discovery, balancer = layers.discovery, layers.load_balancer
+    if discovery.enabled and discovery.lan_dns and GATEWAY not in balancer.addresses:
+        reason = "is required by discovery.lanDns, because the LAN's resolver names it"
+        yield Problem(f"loadBalancer.addresses.{GATEWAY}", "(none)", reason, balancer.free_address())
+
+
+def cluster_dns(layers: Layers) -> Iterator[Problem]:
+    """The service network holds the cluster DNS address, its tenth."""
+    network = layers.cluster.service_cidr
+    if layers.discovery.enabled and network.num_addresses <= 10:
+        reason = "has no tenth address, where the cluster's DNS Service stands"
+        yield Problem("cluster.serviceCidr", str(network), reason, "10.96.0.0/12")
+
+
+def forwarding_loops(layers: Layers) -> Iterator[Problem]:
+    """No resolver is asked for names that it would ask this one for in turn."""
+    discovery, network = layers.discovery, layers.cluster.service_cidr
+    if not discovery.enabled or network.num_addresses <= 10:
+        return
+    own = {cluster_dns_address(network): "is the cluster's own DNS address, so queries would go round"}
+    declared: dict[str, tuple[IPv4Address, ...]] = {
+        f"discovery.coredns.zones.{zone}": resolvers for zone, resolvers in discovery.coredns.zones.items()
+    }
+    declared["discovery.coredns.upstreams"] = discovery.coredns.upstreams
+    for key, resolvers in declared.items():
+        for resolver in resolvers:
+            if resolver in own:
+                yield Problem(key, str(resolver), own[resolver], ["1.1.1.1", "1.0.0.1"])
+    if discovery.lan_dns is None:
+        return
+    back = "forwards cluster.domain to k8s-gateway, so names that fall through would go round"
+    behind = own | {layers.physical.gateway: f"is the router, which {back}"}
+    if address := layers.load_balancer.addresses.get(GATEWAY):
+        behind[address] = "is k8s-gateway's own address, so queries would go round"
+    for resolver in discovery.lan_dns.upstreams:
+        if resolver in behind:
+            key = "discovery.lanDns.upstreams"
+            yield Problem(key, str(resolver), behind[resolver], ["1.1.1.1", "1.0.0.1"])
+
+
+def zones(layers: Layers) -> Iterator[Problem]:
+    """Every zone has one server block, and k8s-gateway falls through only where it answers."""
+    discovery, domain = layers.discovery, layers.cluster.domain
+    if not discovery.enabled:
+        return
+    coredns, gateway = discovery.coredns, discovery.lan_dns
+    reserved = {coredns.cluster_domain: "is the cluster's own domain, which CoreDNS answers from the API"}
+    if gateway and coredns.forward_lan_domain:
+        reserved[domain] = "is cluster.domain, which discovery.coredns.forwardLanDomain gives to k8s-gateway"
+    for zone in coredns.zones:
+        if zone in reserved:
+            yield Problem(f"discovery.coredns.zones.{zone}", zone, reserved[zone], "another zone, such as home.arpa")
+    for zone in (gateway.fallthrough_zones if gateway else None) or ():
+        if zone != domain and not zone.endswith(f".{domain}"):
+            reason = f"lies outside cluster.domain {domain}; names there are forwarded anyway"
+            yield Problem("discovery.lanDns.fallthroughZones", zone, reason, [domain])
+
+
+def replicas(layers: Layers) -> Iterator[Problem]:
+    """Pods that are spread one a node have enough nodes."""
+    gateway, nodes = layers.discovery.lan_dns, len(layers.physical.nodes)
+    if layers.discovery.enabled and gateway and gateway.replicas > nodes:
+        reason = f"one pod a node, and there are {nodes} nodes: the rest would stay pending"
+        yield Problem("discovery.lanDns.replicas", gateway.replicas, reason, nodes)
+
+
+def services(layers: Layers) -> Iterator[Problem]:
+    """Services stand in namespaces of applications, not in the cluster's own."""
+    if layers.discovery.enabled:
+        for name, service in layers.discovery.services.items():
+            if service.namespace == "kube-system":
+                key = f"discovery.services.{name}.namespace"
+                yield Problem(key, service.namespace, "belongs to the cluster", "production")
+
+
+RULES = (gateway_address, cluster_dns, forwarding_loops, zones, replicas, services)

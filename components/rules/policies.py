@@ -1,0 +1,170 @@
+"""Rules between network policies and the traffic that the other layers need."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from components import flows, infrastructure_flows
+from components.fields import Problem
+from components.policies import unseen_labels
+from components.policy_objects import Allow, Pods, Policy
+from components.rules.layers import Layers
+
+SYSTEM_NAMESPACES = {
+    "default": "is where things land by accident",
+    "kube-system": "holds Cilium and the cluster's DNS; a policy there can cut the cluster off",
+    "kube-public": "belongs to Kubernetes",
+    "kube-node-lease": "belongs to Kubernetes",
+}
+
+
+def namespaces(layers: Layers) -> Iterator[Problem]:
+    """Namespaces of applications are nobody else's."""
+    policies = layers.network_policies
+    infrastructure = infrastructure_flows.namespaces(layers)
+    for name in policies.namespaces:
+        key = f"networkPolicies.namespaces.{name}"
+        if reason := SYSTEM_NAMESPACES.get(name):
+            yield Problem(key, name, reason, "a namespace of its own, such as production")
+        elif name in infrastructure:
+            reason = "belongs to the network's own parts; networkPolicies.infrastructure.defaultDeny is for them"
+            yield Problem(key, name, reason, "a namespace of applications, such as production")
+        elif name == layers.monitoring.namespace and policies.namespaces[name].default_deny:
+            reason = "is where Prometheus runs; a default deny would stop it from scraping anything"
+            yield Problem(f"{key}.defaultDeny", True, reason, False)
+
+
+def flow_ends(layers: Layers) -> Iterator[Problem]:
+    """A flow stands under one of its ends, once, and its HTTP rules are enforced."""
+    denied = flows.restricted(layers)
+    owners: dict[tuple[object, ...], str] = {}
+    for name, namespace in layers.network_policies.namespaces.items():
+        for flow_name, flow in namespace.flows.items():
+            key = f"networkPolicies.namespaces.{name}.flows.{flow_name}"
+            source, destination = flows.ends(name, flow)
+            if name not in {source.namespace, destination.namespace}:
+                reason = f"is neither the source's nor the destination's namespace, so {name} is the wrong place"
+                yield Problem(key, name, reason, f"the flow under namespaces.{destination.namespace}")
+            same = (*_sorted(source), *_sorted(destination), flow.port, flow.protocol)
+            first = owners.setdefault(same, key)
+            if first != key:
+                yield Problem(key, flow_name, f"lets through what {first} does", "without this flow")
+            if flow.http and destination.namespace not in denied:
+                reason = (
+                    f"can't be enforced: namespace {destination.namespace} is under no default deny of this program"
+                )
+                yield Problem(f"{key}.http", "(set)", reason, "without this key")
+
+
+def _sorted(pods: Pods) -> tuple[object, ...]:
+    return (pods.namespace, tuple(sorted(pods.labels.items())))
+
+
+def policy_names(layers: Layers) -> Iterator[Problem]:
+    """No two policies of a namespace share a name."""
+    names = Counter((policy.namespace, policy.name) for policy in _policies(layers))
+    for (namespace, name), count in names.items():
+        if count > 1:
+            reason = f"would be the name of {count} policies in namespace {namespace}: two entries are named alike"
+            yield Problem(
+                f"networkPolicies.namespaces.{namespace}", name, reason, "another name for one of the entries"
+            )
+
+
+def http_rules(layers: Layers) -> Iterator[Problem]:
+    """HTTP rules are not voided by another policy that lets the same pods through without any."""
+    accepting = [(policy, allow) for policy in _policies(layers) for allow in policy.ingress or ()]
+    for narrow, rules in accepting:
+        if not rules.http:
+            continue
+        for wide, allow in accepting:
+            if not allow.http and narrow.pods.may_overlap(wide.pods) and _covers(allow, rules):
+                reason = (
+                    f"HTTP rules of {narrow.name} have no effect: {wide.name} lets the same pods through without any"
+                )
+                key = f"networkPolicies.namespaces.{narrow.namespace}"
+                yield Problem(key, narrow.name, reason, f"without {wide.name}, or without the HTTP rules")
+
+
+def _covers(wide: Allow, narrow: Allow) -> bool:
+    """Whether an allow reaches a port and a pod of another."""
+    ports = not wide.ports or bool(set(wide.ports) & set(narrow.ports))
+    pods = [(one, other) for one in wide.peers for other in narrow.peers]
+    return ports and any(
+        one.may_overlap(other) for one, other in pods if isinstance(one, Pods) and isinstance(other, Pods)
+    )
+
+
+def proxy(layers: Layers) -> Iterator[Problem]:
+    """HTTP and domain rules run in Cilium's proxy."""
+    if layers.cilium.l7_proxy:
+        return
+    for name, namespace in layers.network_policies.namespaces.items():
+        key = f"networkPolicies.namespaces.{name}"
+        reason = "is enforced by Cilium's proxy, and cilium.l7Proxy is false"
+        for flow_name, flow in namespace.flows.items():
+            if flow.http:
+                yield Problem(f"{key}.flows.{flow_name}.http", "(set)", reason, "without this key")
+        for egress_name, egress in namespace.egress.items():
+            if egress.domains:
+                yield Problem(f"{key}.egress.{egress_name}.to", list(egress.to), reason, ["192.0.2.0/24"])
+
+
+def egress_networks(layers: Layers) -> Iterator[Problem]:
+    """Networks are outside of the cluster: in Cilium an address never stands for a pod or a node."""
+    inside = {"cluster.podCidr": layers.cluster.pod_cidr, "cluster.serviceCidr": layers.cluster.service_cidr}
+    nodes = {node.address: name for name, node in layers.physical.nodes.items()}
+    for name, namespace in layers.network_policies.namespaces.items():
+        for egress_name, egress in namespace.egress.items():
+            key = f"networkPolicies.namespaces.{name}.egress.{egress_name}.to"
+            for network in egress.networks:
+                if owner := next((owner for owner, cidr in inside.items() if network.overlaps(cidr)), None):
+                    reason = f"overlaps {owner}; in Cilium an address never matches a pod, a flow does"
+                    yield Problem(key, str(network), reason, ["192.168.1.20/32"])
+                if network.prefixlen == 32 and network[0] in nodes:
+                    reason = f"is node {nodes[network[0]]}; in Cilium an address never matches a node"
+                    yield Problem(key, str(network), reason, ["192.168.1.20/32"])
+
+
+def tunnel_targets(layers: Layers) -> Iterator[Problem]:
+    """Services to which the tunnel leads past the ingress controller let its connectors in."""
+    if not layers.cloudflare.enabled:
+        return
+    denied = flows.restricted(layers)
+    connectors = infrastructure_flows.cloudflared(layers)
+    accepting = {
+        policy.namespace
+        for policy in _policies(layers)
+        for allow in policy.ingress or ()
+        if any(isinstance(peer, Pods) and peer.may_overlap(connectors) for peer in allow.peers)
+    }
+    for index, rule in enumerate(layers.cloudflare.tunnel.rules):
+        namespace = infrastructure_flows.service_namespace(rule.service)
+        if namespace in denied and namespace not in accepting:
+            reason = f"is in namespace {namespace} under default deny, where no flow lets the tunnel's connectors in"
+            example = (
+                f"networkPolicies.namespaces.{namespace}.flows with source {dict(connectors.labels)} of namespace "
+            )
+            yield Problem(
+                f"cloudflare.tunnel.rules[{index}].service", rule.service, reason, example + connectors.namespace
+            )
+
+
+def visible_labels(layers: Layers) -> Iterator[Problem]:
+    """Published applications under default deny, and Prometheus, have labels that policies can see."""
+    denied = flows.restricted(layers)
+    for application in layers.applications.published(layers.cluster.domain):
+        if application.namespace in denied:
+            for problem in unseen_labels(dict(application.pod_labels)):
+                yield problem.under(f"applications.{application.name}.podLabels")
+    if denied:
+        yield from (
+            problem.under("monitoring.prometheusLabels")
+            for problem in unseen_labels(layers.monitoring.prometheus_labels)
+        )
+
+
+def _policies(layers: Layers) -> list[Policy]:
+    return flows.policies(layers, layers.applications.published(layers.cluster.domain))
+
+
+RULES = (namespaces, flow_ends, policy_names, http_rules, proxy, egress_networks, tunnel_targets, visible_labels)

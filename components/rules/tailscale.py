@@ -1,0 +1,102 @@
+"""Rules between Tailscale and the networks and names that it leads to."""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+
+from components.applications import TAILSCALE_CLASS
+from components.fields import Problem
+from components.rules.layers import Layers
+from components.tailscale import GATEWAY, advertised_routes
+
+TAILSCALE_ADDRESSES = IPv4Network("100.64.0.0/10")
+"""Addresses of the tailnet's own devices."""
+
+
+def connector_addresses(layers: Layers) -> Iterator[Problem]:
+    """The addresses to advertise by name exist."""
+    connector = layers.tailscale.connector
+    if not layers.tailscale.enabled or connector is None:
+        return
+    for name in connector.addresses:
+        if name not in layers.load_balancer.addresses:
+            known = sorted(layers.load_balancer.addresses) or "a name of loadBalancer.addresses"
+            yield Problem("tailscale.connector.addresses", name, "has no entry in loadBalancer.addresses", known)
+
+
+def connector_routes(layers: Layers) -> Iterator[Problem]:
+    """Routes lead to services, never to the machines behind them or into the tailnet itself."""
+    connector = layers.tailscale.connector
+    if not layers.tailscale.enabled or connector is None:
+        return
+    for route in connector.routes:
+        key, example = "tailscale.connector.routes", "single addresses, such as 192.168.1.103/32"
+        if route.overlaps(TAILSCALE_ADDRESSES):
+            reason = f"overlaps {TAILSCALE_ADDRESSES}, the addresses of the tailnet's own devices"
+            yield Problem(key, str(route), reason, example)
+        exposed = [
+            f"{address} ({owner})" for address, owner in sorted(layers.physical.taken().items()) if address in route
+        ]
+        if exposed and not connector.expose_nodes:
+            whole = "holds the whole node subnet" if route.supernet_of(layers.physical.subnet) else "holds addresses"
+            reason = f"{whole} that are no service's: {', '.join(exposed)}; exposeNodes: true lets it pass"
+            yield Problem(key, str(route), reason, example)
+
+
+def split_dns(layers: Layers) -> Iterator[Problem]:
+    """Who resolves names at k8s-gateway reaches it, and it answers.
+
+    Else every device of the tailnet would lose the domain, public names included.
+    """
+    tailscale = layers.tailscale
+    if not tailscale.enabled or tailscale.tailnet is None or tailscale.tailnet.split_dns is None:
+        return
+    key, value = "tailscale.tailnet.splitDns", tailscale.tailnet.split_dns.model_dump(by_alias=True)
+    address = layers.load_balancer.addresses.get(GATEWAY)
+    if address is None:
+        yield Problem(key, value, f"needs loadBalancer.addresses.{GATEWAY}, which is not set", "without this key")
+        return
+    if not layers.discovery.enabled:
+        reason = f"asks {address}, where nothing answers: discovery.enabled is false"
+        yield Problem(key, value, reason, "without this key, or discovery.enabled: true")
+    connector = tailscale.connector
+    routes = advertised_routes(connector, layers.load_balancer, layers.cluster) if connector else []
+    if not tailscale.tailnet.split_dns.reachable and not any(address in route for route in routes):
+        reason = f"asks {address}, which no route of tailscale.connector leads to"
+        yield Problem(key, value, reason, f"tailscale.connector.addresses with {GATEWAY}, or reachable: true")
+    policy = tailscale.tailnet.policy
+    if policy and not any(grant.opens(address, "udp", 53) for grant in policy.grants.values()):
+        grant = {"src": ["autogroup:member"], "dst": [str(address)], "ip": ["53"]}
+        reason = f"has nobody reach {address} on UDP 53, where splitDns sends every device of the tailnet"
+        yield Problem("tailscale.tailnet.policy.grants", sorted(policy.grants), reason, {"dns": grant})
+
+
+def device_names(layers: Layers) -> Iterator[Problem]:
+    """No two devices want one name: the second to come would get it with `-1` behind it."""
+    tailscale = layers.tailscale
+    if not tailscale.enabled:
+        return
+    owners = {name: f"the node {name}" for name in layers.physical.nodes}
+    if tailscale.hostname in owners:
+        reason = f"is the name of {owners[tailscale.hostname]}, which may be in the tailnet itself"
+        yield Problem("tailscale.hostname", tailscale.hostname, reason, "tailscale-operator")
+    owners[tailscale.hostname] = "the operator (tailscale.hostname)"
+    if tailscale.connector:
+        for replica in range(tailscale.connector.replicas):
+            owners[f"{tailscale.connector.hostname}-{replica}"] = "the subnet router (tailscale.connector.hostname)"
+    for application in layers.applications.published(layers.cluster.domain):
+        if application.ingress_class == TAILSCALE_CLASS and application.host in owners:
+            reason = f"is the name of {owners[application.host]}; one of them would be called {application.host}-1"
+            yield Problem(f"applications.{application.name}", application.host, reason, f"{application.host}-web")
+
+
+def socket_load_balancing(layers: Layers) -> Iterator[Problem]:
+    """Cilium leaves the proxies' connections to Services alone (Tailscale's advice for the kube-proxy replacement)."""
+    cilium = layers.cilium
+    if layers.tailscale.enabled and cilium.kube_proxy_replacement and not cilium.socket_lb_host_namespace_only:
+        reason = (
+            "with tailscale.enabled Cilium would rewrite connections inside the proxies' pods, past their forwarding"
+        )
+        yield Problem("cilium.socketLbHostNamespaceOnly", False, reason, True)
+
+
+RULES = (connector_addresses, connector_routes, split_dns, device_names, socket_load_balancing)
