@@ -1,77 +1,79 @@
 """The network of a cluster, layer by layer; each layer takes what the ones before it give."""
 
 import pulumi
-import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.core.v1 import Namespace
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
-from components import inventory, settings
+from components import outputs, providers, settings
+from components.applications import Applications, ApplicationsArgs
+from components.certificates import Certificates, CertificatesArgs
 from components.cilium import CiliumNetwork, CiliumNetworkArgs
-from components.nginx import NginxIngress, NginxIngressArgs, ServiceType
+from components.cloudflare import CloudflareEdge, CloudflareEdgeArgs
+from components.discovery import ServiceDiscovery, ServiceDiscoveryArgs
+from components.namespaces import ApplicationNamespaces, ApplicationNamespacesArgs
+from components.network_monitoring import NetworkMonitoring, NetworkMonitoringArgs
+from components.nginx import NginxIngress, NginxIngressArgs
 from components.nodes import PhysicalNodes, PhysicalNodesArgs
+from components.policies import NetworkPolicies, NetworkPoliciesArgs
+from components.tailscale import TailscaleIngress, TailscaleIngressArgs
 
 config = settings.load()
-provider = kubernetes.Provider(
-    "kubernetes",
-    context=config.kubernetes.context,
-    kubeconfig=config.kubernetes.kubeconfig,
-    enable_server_side_apply=True,
-)
-protect = config.kubernetes.protect
+accounts = providers.build(config, config.secrets)
 
-nodes = PhysicalNodes(
-    "nodes", PhysicalNodesArgs(physical=config.physical), pulumi.ResourceOptions(providers=[provider])
-)
 
-cilium = CiliumNetwork(
-    "cilium",
-    CiliumNetworkArgs(
-        cilium=config.cilium,
-        cluster=config.cluster,
-        physical=config.physical,
-        load_balancer=config.load_balancer,
-        monitoring=config.monitoring,
-        chart=config.charts["cilium"],
-        protect=protect,
-    ),
-    pulumi.ResourceOptions(providers=[provider], depends_on=nodes.verified),
-)
+def after(*needed: pulumi.Resource | None) -> pulumi.ResourceOptions:
+    """Options of a layer that comes when others are ready; None is a layer that is off."""
+    return pulumi.ResourceOptions(providers=accounts, depends_on=[resource for resource in needed if resource])
 
-namespace = kubernetes.core.v1.Namespace(
+
+nodes = PhysicalNodes("nodes", PhysicalNodesArgs(physical=config.physical), after())
+verified = pulumi.ResourceOptions(providers=accounts, depends_on=nodes.verified)
+
+cilium = CiliumNetwork("cilium", CiliumNetworkArgs.of(config), verified)
+
+labels = {"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"}
+network = Namespace(
     "network",
-    metadata=kubernetes.meta.v1.ObjectMetaArgs(name=config.ingress.namespace),
-    opts=pulumi.ResourceOptions(provider=provider, protect=protect, depends_on=nodes.verified),
+    metadata=ObjectMetaArgs(name=config.ingress.namespace, labels=labels),
+    opts=pulumi.ResourceOptions.merge(verified, pulumi.ResourceOptions(protect=config.kubernetes.protect)),
 )
+namespace = network.metadata.name
+
+namespaces = None
+if config.network_policies.enabled:
+    namespaces = ApplicationNamespaces("namespaces", ApplicationNamespacesArgs.of(config), verified)
+
+certificates = discovery = tailscale = cloudflare = None
+if config.certificates.enabled:
+    issuing = CertificatesArgs.of(config, config.secrets)
+    certificates = Certificates("certificates", issuing, after(cilium, network))
 
 ingress = {
-    name: NginxIngress(
-        name,
-        NginxIngressArgs(
-            ingress_class=name,
-            ingress=config.ingress,
-            cluster=config.cluster,
-            monitoring=config.monitoring,
-            chart=config.charts["ingress-nginx"],
-            namespace=namespace.metadata.name,
-            address=config.load_balancer.addresses[name]
-            if controller.service_type is ServiceType.LOAD_BALANCER
-            else None,
-        ),
-        pulumi.ResourceOptions(providers=[provider], depends_on=[cilium]),
-    )
-    for name, controller in config.ingress.classes.items()
+    name: NginxIngress(name, NginxIngressArgs.of(config, name, namespace=namespace), after(cilium, certificates))
+    for name in config.ingress.classes
 }
 
-pulumi.export("node_addresses", nodes.addresses)
-pulumi.export("load_balancer_pools", cilium.pools)
-pulumi.export("ingress_classes", {name: component.service for name, component in ingress.items()})
-for key, value in inventory.exports(config.physical, config.cluster).items():
-    pulumi.export(key, value)
-kubectl = f"kubectl --context {config.kubernetes.context}"
-pulumi.export(
-    "next_commands",
-    [
-        f"{kubectl} get nodes -o wide",
-        f"{kubectl} -n kube-system exec ds/cilium -c cilium-agent -- cilium-dbg status",
-        f"{kubectl} -n {config.ingress.namespace} get pods -l app.kubernetes.io/name=ingress-nginx",
-        f"{kubectl} get ingressclass",
-    ],
+if config.discovery.enabled:
+    names = ServiceDiscoveryArgs.of(config, namespace=namespace)
+    discovery = ServiceDiscovery("discovery", names, after(cilium, namespaces))
+
+if config.tailscale.enabled:
+    tailscale = TailscaleIngress("tailscale", TailscaleIngressArgs.of(config, config.secrets), after(cilium, discovery))
+
+if config.cloudflare.enabled:
+    service = ingress[config.cloudflare.tunnel.ingress_class].service
+    edge = CloudflareEdgeArgs.of(config, config.secrets, namespace=namespace, origin_service=service)
+    cloudflare = CloudflareEdge("cloudflare", edge, after(*ingress.values()))
+
+applications = Applications(
+    "applications", ApplicationsArgs.of(config), after(*ingress.values(), tailscale, namespaces)
 )
+
+monitoring = NetworkMonitoring("monitoring", NetworkMonitoringArgs(layers=config, namespace=namespace), after(network))
+
+if config.network_policies.enabled:
+    # Last: a default deny before what it must let through would cut the cluster off.
+    everything = (applications, cloudflare, discovery, monitoring)
+    NetworkPolicies("policies", NetworkPoliciesArgs(layers=config), after(*everything))
+
+outputs.export(config, nodes, cilium, ingress, certificates, discovery, tailscale, cloudflare, applications)

@@ -200,7 +200,7 @@ class Applications(pulumi.ComponentResource):
                 ),
                 spec=_tailscale_spec(application)
                 if application.ingress_class == TAILSCALE_CLASS
-                else _nginx_spec(application, args.domain),
+                else _nginx_spec(application, args),
                 opts=pulumi.ResourceOptions(parent=self),
             )
         self.urls = pulumi.Output.from_input({each.name: f"https://{each.host}{each.path}" for each in args.published})
@@ -222,13 +222,22 @@ def _annotations(application: Published, args: ApplicationsArgs) -> dict[str, st
         annotations["external-dns.alpha.kubernetes.io/target"] = args.tunnel_hostname
     if application.ingress_class == TAILSCALE_CLASS:
         annotations["tailscale.com/proxy-group"] = args.proxy_group
-    elif not covered_by_wildcard(application.host, args.domain):
-        annotations["cert-manager.io/cluster-issuer"] = args.issuers[application.ingress_class]
+    else:
+        annotations["cert-manager.io/cluster-issuer"] = _own_issuer(application, args)
     return {key: str(value) for key, value in annotations.items() if value is not None}
 
 
-def _nginx_spec(application: Published, domain: str) -> IngressSpecArgs:
-    secret = None if covered_by_wildcard(application.host, domain) else f"{application.name}-tls"
+def _own_issuer(application: Published, args: ApplicationsArgs) -> str | None:
+    """The issuer of a certificate for this host alone, None where the class's wildcard is good for it.
+
+    A host behind the tunnel can do without: connectors ask for the tunnel's own name, whatever the host.
+    """
+    covered = covered_by_wildcard(application.host, args.domain)
+    return None if covered else args.issuers.get(application.ingress_class)
+
+
+def _nginx_spec(application: Published, args: ApplicationsArgs) -> IngressSpecArgs:
+    secret = f"{application.name}-tls" if _own_issuer(application, args) else None
     return IngressSpecArgs(
         ingress_class_name=application.ingress_class,
         # Without a Secret the controller takes its default certificate, the wildcard.

@@ -6,15 +6,11 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import pulumi_tailscale as tailscale
 
-from components.cloudflare import Cloudflare
-from components.cluster import Kubernetes
+from components.rules.layers import Layers
 from components.sdk import cloudflare
-from components.tailscale import Tailscale
 
 
-def build(
-    cluster: Kubernetes, edge: Cloudflare, tailnet: Tailscale, secrets: Mapping[str, pulumi.Output[str]]
-) -> list[pulumi.ProviderResource]:
+def build(layers: Layers, secrets: Mapping[str, pulumi.Output[str]]) -> list[pulumi.ProviderResource]:
     """Providers for the cluster and, where their layers are on, for the Cloudflare account and the tailnet.
 
     `secrets` holds the stack's secrets by key. A layer that is off has no provider, so its plugin is never started.
@@ -22,20 +18,22 @@ def build(
     found: list[pulumi.ProviderResource] = [
         kubernetes.Provider(
             "kubernetes",
-            context=cluster.context,
-            kubeconfig=cluster.kubeconfig,
+            context=layers.kubernetes.context,
+            kubeconfig=layers.kubernetes.kubeconfig,
             enable_server_side_apply=True,
         )
     ]
-    if edge.enabled:
+    if layers.cloudflare.enabled:
         found.append(cloudflare.Provider("cloudflare", api_token=secrets["cloudflareApiToken"]))
-    if tailnet.enabled and tailnet.tailnet:
+    tailnet = layers.tailscale.tailnet
+    if layers.tailscale.enabled and tailnet:
         found.append(
             tailscale.Provider(
                 "tailscale",
                 oauth_client_id=secrets["tailscaleApiClientId"],
                 oauth_client_secret=secrets["tailscaleApiClientSecret"],
-                tailnet=tailnet.tailnet.name,
+                tailnet=tailnet.name,
+                scopes=tailnet.scopes or None,
             )
         )
     return found

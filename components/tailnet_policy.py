@@ -116,8 +116,8 @@ class Protocol(StrEnum):
 class Grant(Model):
     """Who reaches what. Grants add up; none takes away what another gives."""
 
-    src: tuple[Selector, ...] = Field(min_length=1, description="who", examples=[["autogroup:member"]])
-    dst: tuple[Selector, ...] = Field(min_length=1, description="what", examples=[["tag:k8s"]])
+    src: tuple[Selector, ...] = Field(min_length=1, description="who is let through", examples=[["autogroup:member"]])
+    dst: tuple[Selector, ...] = Field(min_length=1, description="what they reach", examples=[["tag:k8s"]])
     ip: tuple[ProtocolAndPorts, ...] = Field(
         default=(), description="protocols and ports, `tcp:443` or `443` or `8000-8010`", examples=[["tcp:443"]]
     )

@@ -11,9 +11,7 @@ import pulumi
 import yaml
 
 from components.charts import Chart, Charts
-from components.cilium import CiliumNetworkArgs
 from components.fields import Problem
-from components.nginx import NginxIngressArgs, ServiceType
 from components.settings import CHART_VERSIONS, NAMESPACE, Settings, parse
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -28,6 +26,15 @@ def stack_config(stack: str = "prod") -> dict[str, Any]:
     return {
         key.removeprefix(f"{NAMESPACE}:"): value for key, value in config.items() if key.startswith(f"{NAMESPACE}:")
     }
+
+
+def core_config() -> dict[str, Any]:
+    """The shipped configuration without its optional layers: what a layer's own tests start from."""
+    optional = dict.fromkeys(
+        ("certificates", "tailscale", "cloudflare", "applications", "networkPolicies", "discovery"), None
+    )
+    controllers = {name: {"certificateIssuer": None} for name in stack_config()["ingress"]["classes"]}
+    return merged(stack_config(), {**optional, "ingress": {"classes": controllers}})
 
 
 def running_cluster_config() -> dict[str, Any]:
@@ -58,41 +65,14 @@ def charts_without_files(
 
 
 def settings_with(change: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None) -> Settings:
-    """Valid settings: the shipped configuration, or `base`, with a change."""
-    return parse(merged(base or stack_config(), change or {}), charts_without_files, STAND_IN_SECRETS)
+    """Valid settings: the core of the shipped configuration, or `base`, with a change."""
+    return parse(merged(base or core_config(), change or {}), charts_without_files, STAND_IN_SECRETS)
 
 
 def set_config(groups: Mapping[str, Any]) -> None:
     """Make groups, and the stand-in's secrets, the config that a program under mocks reads."""
     config = {group: json.dumps(value) for group, value in groups.items()} | STAND_IN_SECRETS
     pulumi.runtime.set_all_config({f"{NAMESPACE}:{key}": value for key, value in config.items()})
-
-
-def cilium_arguments(settings: Settings) -> CiliumNetworkArgs:
-    """What the program hands to the Cilium component."""
-    return CiliumNetworkArgs(
-        cilium=settings.cilium,
-        cluster=settings.cluster,
-        physical=settings.physical,
-        load_balancer=settings.load_balancer,
-        monitoring=settings.monitoring,
-        chart=settings.charts["cilium"],
-        protect=settings.kubernetes.protect,
-    )
-
-
-def nginx_arguments(settings: Settings, ingress_class: str) -> NginxIngressArgs:
-    """What the program hands to the NGINX component of a class."""
-    exposed = settings.ingress.classes[ingress_class].service_type is ServiceType.LOAD_BALANCER
-    return NginxIngressArgs(
-        ingress_class=ingress_class,
-        ingress=settings.ingress,
-        cluster=settings.cluster,
-        monitoring=settings.monitoring,
-        chart=settings.charts["ingress-nginx"],
-        namespace=settings.ingress.namespace,
-        address=settings.load_balancer.addresses[ingress_class] if exposed else None,
-    )
 
 
 def charts_folder() -> Path | None:

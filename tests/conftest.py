@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest_plugins = ("tests.live",)
+
 AMBIENT = ("PULUMI_ACCESS_TOKEN", "CLOUDFLARE_API_TOKEN", "TAILSCALE_API_KEY")
 
 

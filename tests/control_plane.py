@@ -23,6 +23,7 @@ from tests.tools import find, free_port
 TOKEN = "for-this-control-plane-only"  # noqa: S105 - made for a server that lives for one test run on loopback
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "cilium-crds")
 CONTEXT = "admin@anton"
+WEBHOOKS = "MutatingAdmissionWebhook,ValidatingAdmissionWebhook"
 UNVERIFIED = ssl._create_unverified_context()  # noqa: S323 - the server signs for itself, on loopback
 
 
@@ -45,8 +46,17 @@ def require_control_plane() -> None:
 class ControlPlane:
     """A running control plane with its kubeconfig."""
 
-    def __init__(self, folder: Path, pod_cidr: str = "10.244.0.0/16", service_cidr: str = "10.96.0.0/12") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pod_cidr: str = "10.244.0.0/16",
+        service_cidr: str = "10.96.0.0/12",
+        *,
+        calls_webhooks: bool = False,
+    ) -> None:
+        """Start it; `calls_webhooks` makes the API server ask admission webhooks, behind which no pod answers here."""
         self.folder = folder
+        self.calls_webhooks = calls_webhooks
         self.kubeconfig = folder / "kubeconfig"
         self.processes: list[subprocess.Popen[bytes]] = []
         self.url = f"https://127.0.0.1:{free_port()}"
@@ -76,9 +86,8 @@ class ControlPlane:
                 "service-account-issuer": "https://kubernetes.default.svc",
                 "service-cluster-ip-range": service_cidr,
                 "allow-privileged": "true",
-                # Webhooks lead to pods, and no pod here runs anything: their configurations are stored, never called.
-                "disable-admission-plugins": "MutatingAdmissionWebhook,ValidatingAdmissionWebhook",
-            },
+            }
+            | ({} if self.calls_webhooks else {"disable-admission-plugins": WEBHOOKS}),
         )
         self._write_kubeconfig()
         self._wait_until_ready()

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from components.settings import NAMESPACE
-from tests.configs import PROJECT, charts_folder
+from tests.configs import PROJECT, STAND_IN_SECRETS, charts_folder
 
 DISABLED_PROVIDERS = {"pulumi:disable-default-providers": ["kubernetes", "cloudflare", "tailscale"]}
 IGNORED_TYPES = ("pulumi:pulumi:Stack", "pulumi:providers:", "anton:network:")
@@ -45,12 +45,29 @@ class Plan:
             if step.operation not in {"same", "refresh"} and not step.type.startswith(IGNORED_TYPES)
         }
 
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of every resource by URN, with names that Pulumi makes up written as `<made up>`.
+
+        Immutable Secrets have such names; once a stack is up they stay as they are.
+        """
+        names = [
+            metadata["name"]
+            for step in self.steps.values()
+            if "pulumi.com/autonamed" in (metadata := step.inputs.get("metadata") or {}).get("annotations", {})
+        ]
+        text = json.dumps({urn: step.inputs for urn, step in self.steps.items()})
+        for name in names:
+            text = text.replace(f'"{name}"', '"<made up>"')
+        found: dict[str, Any] = json.loads(text)
+        return found
+
 
 class Stack:
-    """A stack in a folder of its own, run from the project as a user would."""
+    """A stack in a folder of its own, run from the project as a user would, with local accounts at the two clouds."""
 
     def __init__(self, folder: Path, groups: Mapping[str, Any], kubeconfig: Path | None = None) -> None:
         self.folder = folder
+        self.first_update = ""
         self.file = folder / "Pulumi.test.yaml"
         self.environment = {
             **os.environ,
@@ -60,19 +77,25 @@ class Stack:
             "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
             "PULUMI_CONFIG_PASSPHRASE": "test",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "ANTON_ACCOUNTS": str(folder / "accounts.db"),
         }
         for name in ("home", "state"):
             (folder / name).mkdir()
         shutil.copy(PROJECT / "Pulumi.yaml", folder)
-        self.configure(groups)
+        self.secrets: dict[str, Any] = {}
         self.run("stack", "init", "test", "--cwd", str(folder))
-        self.salt = yaml.safe_load(self.file.read_text())["encryptionsalt"]
+        # As an operator sets them, encrypted. Without the namespace Pulumi takes the project's name.
+        pairs = [item for key, value in STAND_IN_SECRETS.items() for item in ("--secret", f"{key}={value}")]
+        self.run("config", "set-all", "--stack", "test", *pairs, "--cwd", str(folder))
+        written = yaml.safe_load(self.file.read_text())
+        self.salt, self.secrets = written["encryptionsalt"], written["config"]
+        self.configure(groups)
 
     def configure(self, groups: Mapping[str, Any]) -> None:
         """Write the stack file: config groups as settings reads them."""
         config = DISABLED_PROVIDERS | {f"{NAMESPACE}:{group}": value for group, value in groups.items()}
-        salt = {"encryptionsalt": self.salt} if hasattr(self, "salt") else {}
-        self.file.write_text(yaml.safe_dump({"config": config} | salt))
+        document = {"config": config | self.secrets, "encryptionsalt": self.salt}
+        self.file.write_text(yaml.safe_dump(document))
 
     def run(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run pulumi; the result holds what it printed. Fails the test when it fails, unless told not to."""

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from components.cilium import cilium_values
-from components.nginx import nginx_values, release_name
+from components.cilium import CiliumNetworkArgs, cilium_values
+from components.nginx import NginxIngressArgs, nginx_values, release_name
 from components.settings import CHART_VERSIONS, Settings
-from tests.configs import PROJECT, charts_folder, cilium_arguments, nginx_arguments
+from tests.configs import PROJECT, charts_folder
 
 Manifest = Mapping[str, Any]
 
@@ -152,7 +152,7 @@ def render_cilium(
     settings: Settings, capabilities: Capabilities = CLUSTER, *, version: str | None = None, fresh: bool = False
 ) -> Manifests:
     """The Cilium release of these settings."""
-    values = cilium_values(cilium_arguments(settings))
+    values = cilium_values(CiliumNetworkArgs.of(settings))
     return render(chart_archive("cilium", version), "cilium", "kube-system", values, capabilities, fresh=fresh)
 
 
@@ -160,6 +160,6 @@ def render_nginx(
     settings: Settings, ingress_class: str, capabilities: Capabilities = CLUSTER, *, fresh: bool = False
 ) -> Manifests:
     """The ingress-nginx release of a class."""
-    values = nginx_values(nginx_arguments(settings, ingress_class))
+    values = nginx_values(NginxIngressArgs.of(settings, ingress_class, namespace=settings.ingress.namespace))
     archive, release = chart_archive("ingress-nginx"), release_name(ingress_class)
     return render(archive, release, settings.ingress.namespace, values, capabilities, fresh=fresh)

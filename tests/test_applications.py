@@ -6,42 +6,36 @@ import pytest
 
 from components.applications import Applications, ApplicationsArgs, Published, covered_by_wildcard
 from components.settings import ConfigError, Settings
-from tests.configs import settings_with
+from tests.configs import settings_with, stack_config
 from tests.recorder import Registration, record
 
 pytestmark = pytest.mark.unit
 
+TOGETHER: dict[str, Any] = {"tailscale": {"proxyGroup": {}}}
+
 WEB = {"ingressClass": "external", "namespace": "production", "port": 80}
+
+
+def settings_with_all(change: dict[str, Any]) -> Settings:
+    """The shipped settings, every layer on, with a change."""
+    return settings_with(change, stack_config())
 
 
 def ingress_of(settings: Settings, name: str = "web") -> dict[str, Any]:
     """The inputs of the Ingress of an entry."""
-    args = ApplicationsArgs(
-        published=settings.published,
-        domain=settings.cluster.domain,
-        tunnel_class="external",
-        tunnel_hostname="external.example.com",
-        issuers={"external": "letsencrypt-prod", "internal": "ca-issuer"},
-    )
+    args = ApplicationsArgs.of(settings)
     found: list[Registration] = record(lambda: Applications("applications", args))
     return next(entry.inputs for entry in found if entry.name == f"applications-{name}")
 
 
 def entry(**change: Any) -> Settings:
-    classes = {"external": {"certificateIssuer": "internal-ca"}, "internal": {"certificateIssuer": "internal-ca"}}
-    return settings_with(
-        {
-            "applications": {"web": WEB | change},
-            "certificates": {"enabled": True},
-            "tailscale": {"enabled": True},
-            "ingress": {"classes": classes},
-        }
-    )
+    """The shipped settings with one application."""
+    return settings_with_all({"applications": {"web": WEB | change}})
 
 
 def reasons(change: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(ConfigError) as caught:
-        settings_with(change)
+        settings_with_all(change)
     return {problem.key: problem.reason for problem in caught.value.problems}
 
 
@@ -103,6 +97,12 @@ def test_tailscale_application_is_a_device_of_the_entrys_name() -> None:
     assert not [key for key in ingress["metadata"]["annotations"] if key.startswith("nginx")]
 
 
+def test_proxy_group_serves_tailscale_applications_together() -> None:
+    settings = settings_with_all({"applications": {"web": WEB | {"ingressClass": "tailscale"}}, **TOGETHER})
+    assert ingress_of(settings)["metadata"]["annotations"]["tailscale.com/proxy-group"] == "ingress"
+    assert "tailscale.com/proxy-group" not in ingress_of(entry(ingressClass="tailscale"))["metadata"]["annotations"]
+
+
 def test_update_does_not_wait_for_pods_that_others_deploy() -> None:
     assert ingress_of(entry())["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
 
@@ -129,7 +129,11 @@ def test_pods_are_found_by_the_services_name_unless_labels_say_otherwise() -> No
         ({"ingressClass": "public"}, "ingressClass", "is no ingress class"),
         ({"ingressClass": "tailscale"}, "ingressClass", "tailscale.enabled is false"),
         ({"host": "web.elsewhere.org"}, "host", "lies outside cluster.domain example.com"),
-        ({"host": "a.web.example.com"}, "host", "deeper than a wildcard certificate reaches"),
+        (
+            {"host": "a.web.example.com", "ingressClass": "internal"},
+            "host",
+            "deeper than a wildcard certificate reaches",
+        ),
         ({"port": 0}, "port", "greater than or equal to 1"),
         ({"path": "api"}, "path", "does not have the form"),
         ({"namespace": "Production"}, "namespace", "does not have the form"),
@@ -137,9 +141,8 @@ def test_pods_are_found_by_the_services_name_unless_labels_say_otherwise() -> No
     ],
 )
 def test_entry_that_can_not_work_is_refused_with_its_reason(change: dict[str, Any], key: str, reason: str) -> None:
-    found = reasons(
-        {"applications": {"web": WEB | change}, "ingress": {"classes": {"external": {"certificateIssuer": None}}}}
-    )
+    without = {"ingress": {"classes": {"internal": {"certificateIssuer": None}}}, "tailscale": {"enabled": False}}
+    found = reasons({"applications": {"web": WEB | change}, **without})
     assert reason in found[f"applications.web.{key}"]
 
 
@@ -151,7 +154,7 @@ def test_two_applications_can_not_share_a_host_and_path_on_a_class() -> None:
 def test_same_host_may_be_public_and_on_the_lan() -> None:
     """Split horizon: the LAN gets the internal controller's address, everybody else the tunnel."""
     lan = WEB | {"ingressClass": "internal", "host": "web.example.com"}
-    assert len(settings_with({"applications": {"web": WEB, "web-lan": lan}}).published) == 2
+    assert len(settings_with_all({"applications": {"web": WEB, "web-lan": lan}}).published) == 2
 
 
 def test_limits_and_host_mean_nothing_on_tailscale_and_are_refused() -> None:

@@ -24,9 +24,9 @@ import pytest
 import yaml
 
 from components import cilium, nginx
-from components.cilium import cilium_values
-from components.nginx import nginx_values, release_name
-from tests.configs import cilium_arguments, nginx_arguments, settings_with
+from components.cilium import CiliumNetworkArgs, cilium_values
+from components.nginx import NginxIngressArgs, nginx_values, release_name
+from tests.configs import settings_with
 from tests.rendering import (
     BARE_CLUSTER,
     CLUSTER,
@@ -152,7 +152,7 @@ def emitted(chart: str) -> tuple[Emitted, ...]:
     if chart == "cilium":
         return tuple(
             Emitted(
-                title, chart, "cilium", "kube-system", plain(cilium_values(cilium_arguments(settings_with(change))))
+                title, chart, "cilium", "kube-system", plain(cilium_values(CiliumNetworkArgs.of(settings_with(change))))
             )
             for title, change in CILIUM_CHANGES.items()
         )
@@ -162,7 +162,7 @@ def emitted(chart: str) -> tuple[Emitted, ...]:
             chart,
             release_name(name),
             "network",
-            plain(nginx_values(nginx_arguments(settings_with({"ingress": change}), name))),
+            plain(nginx_values(NginxIngressArgs.of(settings_with({"ingress": change}), name, namespace="network"))),
         )
         for title, change in NGINX_CHANGES.items()
         for name in ("external", "internal")

@@ -16,7 +16,7 @@ import yaml
 from components import settings
 from components.charts import Chart, Charts, ChartUnavailableError, LockedChart, read_lock, resolve
 from components.settings import CHART_VERSIONS, ConfigError, find_charts
-from tests.configs import PROJECT, STAND_IN_SECRETS, charts_folder, settings_with, stack_config
+from tests.configs import PROJECT, STAND_IN_SECRETS, charts_folder, core_config, settings_with
 from toolchain import lock_chart
 
 pytestmark = pytest.mark.unit
@@ -155,7 +155,7 @@ def test_version_that_nobody_reviewed_is_refused(project: Path, folder: Path) ->
 def test_missing_charts_are_reported_beside_all_other_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "PROJECT", tmp_path)
     (tmp_path / "charts.lock").write_text((PROJECT / "charts.lock").read_text())
-    raw = stack_config() | {"cluster": {"domain": "x.local"}, "charts": {"folder": "nowhere"}}
+    raw = core_config() | {"cluster": {"domain": "x.local"}, "charts": {"folder": "nowhere"}}
     with pytest.raises(ConfigError) as caught:
         settings.parse(raw, partial(find_charts, default_folder=None), STAND_IN_SECRETS)
     keys = {problem.key for problem in caught.value.problems}

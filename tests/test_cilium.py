@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from components.cilium import CiliumNetwork, matches_device
-from tests.configs import cilium_arguments, merged, settings_with
+from components.cilium import CiliumNetwork, CiliumNetworkArgs, matches_device
+from tests.configs import merged, settings_with
 from tests.recorder import Registration, record
 
 pytestmark = pytest.mark.unit
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.unit
 
 def built(change: dict[str, Any] | None = None, *, protect: bool = True) -> dict[str, Registration]:
     change = merged(change or {}, {"kubernetes": {"protect": protect}})
-    args = cilium_arguments(settings_with(change))
+    args = CiliumNetworkArgs.of(settings_with(change))
     return {entry.name: entry for entry in record(lambda: CiliumNetwork("cilium", args))}
 
 

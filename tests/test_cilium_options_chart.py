@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from components.cilium import cilium_values
+from components.cilium import CiliumNetworkArgs, cilium_values
 from components.settings import ConfigError
-from tests.configs import cilium_arguments, settings_with
+from tests.configs import settings_with
 from tests.rendering import (
     BARE_CLUSTER,
     CLUSTER,
@@ -43,7 +43,7 @@ def config(change: dict[str, Any]) -> dict[str, str]:
 
 def with_values(change: dict[str, Any], without: tuple[str, ...] = ()) -> Manifests:
     """The release with chart values changed behind the settings' back: top-level keys laid over or left out."""
-    values: dict[str, Any] = json.loads(json.dumps(cilium_values(cilium_arguments(settings_with()))))
+    values: dict[str, Any] = json.loads(json.dumps(cilium_values(CiliumNetworkArgs.of(settings_with()))))
     for key, value in change.items():
         values[key] = {**values.get(key, {}), **deepcopy(value)} if isinstance(value, dict) else value
     for key in without:
@@ -364,7 +364,7 @@ def test_chart_accepts_the_misspelt_cgroup_key_and_keeps_the_privileged_mount() 
 
 
 def test_charts_own_certificates_would_change_on_every_rendering() -> None:
-    values = cilium_values(cilium_arguments(settings_with()))
+    values = cilium_values(CiliumNetworkArgs.of(settings_with()))
     values["hubble"]["tls"]["auto"]["method"] = "helm"
     call = (chart_archive("cilium"), "cilium", "kube-system", json.dumps(values), CLUSTER)
     assert helm_template(*call) != helm_template(*call)

@@ -8,50 +8,11 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.configs import PROJECT, charts_folder, merged, stack_config
-from tests.control_plane import CONTEXT, ApiError, ControlPlane, require_control_plane
-from tests.engine import Stack, require_engine
+from tests.control_plane import CONTEXT, ApiError, ControlPlane
+from tests.engine import Stack
+from tests.live import shipped
 
 pytestmark = pytest.mark.cluster
-
-DEFINITIONS = PROJECT.parent / "shared/crds"
-
-
-def shipped(change: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The shipped configuration; without the Prometheus operator's definitions at hand, without its objects."""
-    base = {
-        "charts": {"folder": str(charts_folder())},
-        "kubernetes": {"protect": False},
-        "monitoring": {"enabled": DEFINITIONS.is_dir()},
-    }
-    return merged(merged(stack_config(), base), change or {})
-
-
-def addresses() -> dict[str, str]:
-    return {name: node["address"] for name, node in stack_config()["physical"]["nodes"].items()}
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    require_control_plane()
-    require_engine()
-    plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
-    try:
-        plane.add_cilium_definitions()
-        for path in sorted(DEFINITIONS.glob("*.yaml")):
-            plane.add_definitions(path.read_text())
-        plane.add_nodes(addresses())
-        yield plane
-    finally:
-        plane.stop()
-
-
-@pytest.fixture(scope="module")
-def stack(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """The stack after its first `up`."""
-    stack = Stack(tmp_path_factory.mktemp("stack"), shipped(), cluster.kubeconfig)
-    stack.command("up", "--yes", "--skip-preview")
-    return stack
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +113,21 @@ def ingress(ingress_class: str | None, annotations: dict[str, str]) -> dict[str,
 OLD_ANNOTATION = "kubernetes.io/ingress.class"
 
 
+@pytest.fixture(scope="module")
+def admitting(stack: Stack, cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """An API server that asks the webhooks of the two controllers."""
+    plane = ControlPlane(tmp_path_factory.mktemp("admitting"), calls_webhooks=True)
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    try:
+        for name in ("external", "internal"):
+            found = cluster.get(f"{path}/{name}-ingress-nginx-admission")
+            kept = {key: found[key] for key in ("apiVersion", "kind", "webhooks")}
+            plane.request("POST", path, kept | {"metadata": {"name": found["metadata"]["name"]}})
+        yield plane
+    finally:
+        plane.stop()
+
+
 @pytest.mark.parametrize(
     ("ingress_class", "annotations", "asked"),
     [
@@ -164,12 +140,12 @@ OLD_ANNOTATION = "kubernetes.io/ingress.class"
     ],
 )
 def test_admission_asks_the_controller_of_the_class_and_no_other(
-    ingress_class: str | None, annotations: dict[str, str], asked: set[str], stack: Stack, cluster: ControlPlane
+    ingress_class: str | None, annotations: dict[str, str], asked: set[str], admitting: ControlPlane
 ) -> None:
     """No controller answers on this control plane, so whoever is asked denies, and the error names it."""
     path = "/apis/networking.k8s.io/v1/namespaces/default/ingresses?dryRun=All"
     try:
-        cluster.request("POST", path, ingress(ingress_class, annotations))
+        admitting.request("POST", path, ingress(ingress_class, annotations))
         said = ""
     except ApiError as refusal:
         said = refusal.message

@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from components.nginx import NginxIngress
-from tests.configs import nginx_arguments, settings_with
+from components.nginx import NginxIngress, NginxIngressArgs
+from tests.configs import settings_with
 from tests.recorder import Registration, record
 
 pytestmark = pytest.mark.unit
 
 
 def built(name: str, change: dict[str, Any] | None = None) -> dict[str, Registration]:
-    args = nginx_arguments(settings_with(change), name)
+    args = NginxIngressArgs.of(settings_with(change), name, namespace="network")
     return {entry.name: entry for entry in record(lambda: NginxIngress(name, args))}
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from components.nginx import nginx_values
+from components.nginx import NginxIngressArgs, nginx_values
 from components.settings import ConfigError
-from tests.configs import nginx_arguments, settings_with, stack_config
+from tests.configs import settings_with, stack_config
 from tests.rendering import (
     BARE_CLUSTER,
     Manifest,
@@ -36,7 +36,7 @@ def controller(chart: Manifests, name: str = "internal") -> Manifest:
 
 def with_values(change: dict[str, Any]) -> Manifests:
     """The internal release with values of `controller` changed behind the settings' back."""
-    values = json.loads(json.dumps(nginx_values(nginx_arguments(settings_with(), "internal"))))
+    values = json.loads(json.dumps(nginx_values(NginxIngressArgs.of(settings_with(), "internal", namespace="network"))))
     values["controller"].update(change)
     return render(chart_archive("ingress-nginx"), "internal-ingress-nginx", "network", values)
 

@@ -7,10 +7,20 @@ from typing import Any
 
 import pulumi
 import pytest
+from pulumi.runtime.rpc import _special_sig_key
 
 from components import settings
-from tests.configs import PROJECT, charts_without_files, merged, running_cluster_config, set_config, stack_config
+from tests.configs import (
+    PROJECT,
+    STAND_IN_SECRETS,
+    charts_without_files,
+    merged,
+    running_cluster_config,
+    set_config,
+    stack_config,
+)
 from tests.recorder import Recorder, Registration, record, run
+from tests.sdk_types import assert_arguments_fit
 
 pytestmark = pytest.mark.unit
 
@@ -39,27 +49,90 @@ def prod(program: Program) -> list[Registration]:
     return record(program(stack_config()), ADDRESSES)
 
 
-def test_shipped_stack_has_every_resource_of_its_layers(prod: list[Registration]) -> None:
-    assert sorted(f"{entry.type} {entry.name}" for entry in prod) == [
-        "anton:network:CiliumNetwork cilium",
-        "anton:network:NginxIngress external",
-        "anton:network:NginxIngress internal",
-        "anton:network:PhysicalNodes nodes",
-        "kubernetes:admissionregistration.k8s.io/v1:ValidatingWebhookConfigurationPatch external-admission-scope",
-        "kubernetes:admissionregistration.k8s.io/v1:ValidatingWebhookConfigurationPatch internal-admission-scope",
-        "kubernetes:cilium.io/v2:CiliumLoadBalancerIPPool cilium-loadbalancerippool-lan",
-        "kubernetes:cilium.io/v2alpha1:CiliumL2AnnouncementPolicy cilium-l2announcementpolicy-load-balancer",
-        "kubernetes:core/v1:Namespace network",
-        "kubernetes:core/v1:NodePatch nodes-k8s-1",
-        "kubernetes:core/v1:NodePatch nodes-k8s-2",
-        "kubernetes:core/v1:NodePatch nodes-k8s-3",
-        "kubernetes:helm.sh/v3:Release cilium-release",
-        "kubernetes:helm.sh/v3:Release external-release",
-        "kubernetes:helm.sh/v3:Release internal-release",
-        "kubernetes:networking.k8s.io/v1:IngressClass external-class",
-        "kubernetes:networking.k8s.io/v1:IngressClass internal-class",
-        "pulumi:providers:kubernetes kubernetes",
+LAYERS = {
+    "PhysicalNodes nodes": "kubernetes:core/v1:NodePatch nodes-k8s-3",
+    "CiliumNetwork cilium": "kubernetes:helm.sh/v3:Release cilium-release",
+    "Certificates certificates": "kubernetes:cert-manager.io/v1:ClusterIssuer certificates-letsencrypt-prod",
+    "NginxIngress external": "kubernetes:networking.k8s.io/v1:IngressClass external-class",
+    "NginxIngress internal": "kubernetes:networking.k8s.io/v1:IngressClass internal-class",
+    "ServiceDiscovery discovery": "kubernetes:helm.sh/v3:Release discovery-k8s-gateway",
+    "TailscaleIngress tailscale": "kubernetes:helm.sh/v3:Release tailscale-release",
+    "CloudflareEdge cloudflare": "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared "
+    "cloudflare-tunnel-tunnel",
+    "ApplicationNamespaces namespaces": "kubernetes:core/v1:Namespace namespaces-production",
+    "NetworkPolicies policies": "kubernetes:networking.k8s.io/v1:NetworkPolicy policies-production-default-deny-all",
+    "NetworkMonitoring monitoring": "kubernetes:monitoring.coreos.com/v1:PrometheusRule monitoring-network-alerts",
+}
+"""Every layer of the specification, with the resource that makes it what it is."""
+
+
+def test_shipped_stack_has_every_layer_of_the_specification(prod: list[Registration]) -> None:
+    registered = {f"{entry.type} {entry.name}" for entry in prod}
+    for layer, essential in LAYERS.items():
+        assert f"anton:network:{layer}" in registered
+        assert essential in registered, f"{layer} does nothing"
+
+
+def test_program_owns_nothing_in_namespaces_that_belong_to_others(prod: list[Registration]) -> None:
+    """Only Cilium's release goes to kube-system; nothing goes to `default`."""
+    foreign = {
+        entry.name
+        for entry in prod
+        if entry.inputs.get("metadata", {}).get("namespace") in {"kube-system", "default"}
+        or entry.inputs.get("namespace") in {"kube-system", "default"}
+    }
+    assert foreign == {"cilium-release"}
+
+
+@pytest.mark.parametrize("layer", ["certificates", "tailscale", "cloudflare", "networkPolicies", "discovery"])
+def test_layer_that_is_off_leaves_nothing_of_it(program: Program, layer: str) -> None:
+    """Each can be left out by itself, with what only it can serve."""
+    needed_by: dict[str, dict[str, Any]] = {
+        "certificates": {
+            "ingress": {"classes": {name: {"certificateIssuer": None} for name in ("external", "internal")}}
+        },
+        "discovery": {"tailscale": {"connector": None, "tailnet": {"splitDns": None}}},
+    }
+    change = merged({layer: {"enabled": False}}, needed_by.get(layer, {}))
+    resources = record(program(merged(stack_config(), change)), ADDRESSES)
+    own = {"networkPolicies": "policies"}.get(layer, layer)
+    assert resources
+    assert not [entry.name for entry in resources if entry.name == own or entry.name.startswith(f"{own}-")]
+    assert not [
+        entry for entry in resources if layer in {"tailscale", "cloudflare"} and entry.type.startswith(f"{layer}:")
     ]
+
+
+def test_every_argument_for_the_two_clouds_fits_their_sdk(program: Program) -> None:
+    web = {"ingressClass": "external", "namespace": "production", "port": 80, "access": ["staff"]}
+    change = {
+        "applications": {"web": web},
+        "cloudflare": {"access": {"policies": {"staff": {"emailDomains": ["example.org"]}}}},
+    }
+    clouds = [
+        entry
+        for entry in record(program(merged(stack_config(), change)), ADDRESSES)
+        if entry.type.startswith(("cloudflare:", "tailscale:"))
+    ]
+    assert len(clouds) > 15
+    for entry in clouds:
+        assert_arguments_fit(entry)
+
+
+def without_secrets(value: Any) -> Any:
+    """A value with everything that is marked as secret taken out."""
+    if isinstance(value, dict):
+        return {} if _special_sig_key in value else {key: without_secrets(inner) for key, inner in value.items()}
+    return [without_secrets(inner) for inner in value] if isinstance(value, list) else value
+
+
+def test_every_secret_is_marked_as_such_wherever_it_ends(prod: list[Registration]) -> None:
+    values = {*STAND_IN_SECRETS.values(), "token-of-the-mocked-tunnel"}
+    everything = json.dumps([entry.inputs for entry in prod], default=str)
+    assert not [value for value in values if value not in everything], "a secret that nobody gets proves nothing"
+    for entry in prod:
+        shown = json.dumps(without_secrets(entry.inputs), default=str)
+        assert not [value for value in values if value in shown], f"{entry.name} holds a secret in plain text"
 
 
 def test_no_two_resources_share_a_name_within_a_type(prod: list[Registration]) -> None:
@@ -69,17 +142,41 @@ def test_no_two_resources_share_a_name_within_a_type(prod: list[Registration]) -
 
 def test_every_resource_but_the_layers_belongs_to_a_layer(prod: list[Registration]) -> None:
     top = {entry.name for entry in prod if type(entry.opts.parent).__name__ in {"NoneType", "Stack"}}
-    assert top == {"nodes", "cilium", "external", "internal", "network", "kubernetes"}
+    layers = {layer.split()[1] for layer in LAYERS}
+    assert top == layers | {"applications", "network", "kubernetes"}
 
 
 def test_layers_come_in_the_order_in_which_they_work(prod: list[Registration]) -> None:
     order = [entry.name for entry in prod]
-    steps = ["nodes-k8s-3", "cilium-release", "cilium-loadbalancerippool-lan", "internal-class", "internal-release"]
+    steps = [
+        "nodes-k8s-3",
+        "cilium-release",
+        "cilium-loadbalancerippool-lan",
+        "certificates-release",
+        "certificates-letsencrypt-prod",
+        "certificates-default-network-example-com-tls",
+        "external-class",
+        "external-release",
+        "cloudflare-tunnel-tunnel",
+        "cloudflare-connector-deployment",
+        "cloudflare-dns-tunnel",
+        "policies-production-allow-dns",
+        "policies-production-default-deny-all",
+    ]
     assert sorted(steps, key=order.index) == steps
 
 
 def test_what_would_cut_the_operator_off_is_protected(prod: list[Registration]) -> None:
-    assert {entry.name for entry in prod if entry.opts.protect} == {"cilium-release", "network"}
+    assert {entry.name for entry in prod if entry.opts.protect} == {
+        "cilium-release",
+        "network",
+        "certificates-namespace",
+        "certificates-release",
+        "tailscale-namespace",
+        "tailscale-release",
+        "cloudflare-tunnel-tunnel",
+        "namespaces-production",
+    }
 
 
 def test_protection_can_be_lifted_for_a_cluster_to_throw_away(program: Program) -> None:
@@ -92,7 +189,8 @@ def test_nothing_of_the_network_is_registered_on_machines_that_are_not_the_decla
     with pytest.raises(pulumi.RunError, match="k8s-3"):
         run(program(stack_config()), recorder)
     registered = {entry.type for entry in recorder.registrations}
-    assert registered <= {"anton:network:PhysicalNodes", "kubernetes:core/v1:NodePatch", "pulumi:providers:kubernetes"}
+    providers = {f"pulumi:providers:{name}" for name in ("kubernetes", "cloudflare", "tailscale")}
+    assert registered <= providers | {"anton:network:PhysicalNodes", "kubernetes:core/v1:NodePatch"}
 
 
 def test_bad_configuration_registers_nothing(program: Program) -> None:
@@ -132,15 +230,22 @@ def test_outputs_are_ready_for_routers_talos_and_operators(program: Program, mon
     exported: dict[str, Any] = {}
     monkeypatch.setattr(pulumi, "export", exported.__setitem__)
     record(program(stack_config()), ADDRESSES)
-    assert exported.keys() == {
+    assert exported.keys() >= {
         "node_addresses",
         "load_balancer_pools",
         "ingress_classes",
+        "applications",
         "dhcp_dnsmasq",
         "dhcp_kea",
         "dhcp_isc",
         "hosts",
         "talos_patches",
+        "ca_certificate_command",
+        "lan_dns_dnsmasq",
+        "lan_dns_unbound",
+        "tunnel_hostname",
+        "dns_names",
+        "public_hosts",
         "next_commands",
     }
     assert any("kubectl" in command for command in exported["next_commands"])

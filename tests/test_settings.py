@@ -461,7 +461,7 @@ def test_load_reads_pulumi_config(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "find_charts", charts_without_files)
     set_config(stack_config())
     loaded = settings.load()
-    assert replace(loaded, secrets={}) == settings_with()
+    assert replace(loaded, secrets={}) == settings_with(base=stack_config())
     assert loaded.secrets.keys() == STAND_IN_SECRETS.keys()
 
 

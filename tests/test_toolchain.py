@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from toolchain import SetupError, debian, engine, gobuild, local_stack, steps, venvs
+from toolchain import SetupError, debian, engine, gobuild, local_stack, plugins, steps, venvs
 from toolchain.console import Progress, exclusive, hint_for
 from toolchain.gobuild import GoTool
 from toolchain.layout import LOCAL_PASSPHRASE, Layout, as_shell, environment
@@ -154,7 +154,7 @@ def test_first_run_builds_what_is_missing_and_second_run_does_and_says_nothing(l
     first = run_cli(layout)
     assert first.returncode == 0, first.stderr
     assert builds(fakes) == ["pulumi", "pulumi-language-python", "."]
-    done = r"^\[1/4\] pulumi 3\.259\.0: building \(usually \d+ min\) \.\.\. done in 0:0\d$"
+    done = r"^\[1/5\] pulumi 3\.259\.0: building \(usually \d+ min\) \.\.\. done in 0:0\d$"
     assert re.search(done, first.stderr, re.MULTILINE)
     seconds = []
     for _ in range(5):
@@ -202,7 +202,7 @@ def test_changed_set_up_code_repeats_the_steps_but_not_the_builds(
     set_up(layout)
     code = layout.toolchain / "venvs.py"
     code.write_text(f"{code.read_text()}\n# changed\n")
-    assert "[4/4]" in set_up(layout)
+    assert "[5/5]" in set_up(layout)
     assert (len(quick_venvs), len(builds(fakes))) == (2, 3)
 
 
@@ -215,7 +215,7 @@ def test_what_was_removed_since_is_made_again(layout: Layout, lost: str) -> None
         shutil.rmtree(path)
     else:
         path.unlink()
-    assert "[1/1]" in set_up(layout)
+    assert "[1/" in set_up(layout)
     assert path.exists()
     assert set_up(layout) == ""
 
@@ -348,6 +348,64 @@ def test_a_plugin_that_the_user_has_is_linked_and_not_downloaded(layout: Layout,
     assert "can't be downloaded" not in said
 
 
+CLOUD_PLUGINS = [f"resource-{name}-v{PINS['plugin'][name]['version']}" for name in ("cloudflare", "tailscale")]
+
+
+def cloud_plugins(layout: Layout) -> list[Path]:
+    """The plugins of the two clouds, where the engine looks for them."""
+    folders = [layout.pulumi_home / "plugins" / folder for folder in CLOUD_PLUGINS]
+    return [folder / folder.name.rsplit("-v", 1)[0].replace("resource", "pulumi-resource") for folder in folders]
+
+
+@pytest.mark.usefixtures("quick_venvs")
+def test_without_the_official_cloud_plugins_a_stand_in_takes_their_place_and_is_called_one(layout: Layout) -> None:
+    said = set_up(layout)
+    script(layout.venv / "bin/python", '#!/bin/sh\necho "$@"\n')
+    assert "cloudflare 6.23.1 and tailscale 0.29.2 can't be had here: previews use a STAND-IN" in said
+    assert "downloading the official plugin cloudflare" not in said, "the Kubernetes plugin showed that it fails"
+    for plugin, name in zip(cloud_plugins(layout), ("cloudflare", "tailscale"), strict=True):
+        answer = subprocess.run([plugin, "127.0.0.1:1"], capture_output=True, text=True, check=True)
+        assert answer.stdout == f"{layout.root / 'rehearsal/stand_in.py'} serve {name} 127.0.0.1:1\n"
+    assert set_up(layout) == ""
+
+
+@pytest.mark.usefixtures("quick_venvs")
+def test_official_cloud_plugins_are_downloaded_where_that_works_and_replace_a_stand_in(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(layout)
+    assert all("stand_in.py" in plugin.read_text() for plugin in cloud_plugins(layout))
+    monkeypatch.setenv("FAKE_DOWNLOADS", "yes")
+    said = set_up(layout, refresh=True)
+    assert [plugin.read_text() for plugin in cloud_plugins(layout)] == [FAKE_PROGRAM] * 2
+    assert "STAND-IN" not in said
+
+
+@pytest.mark.usefixtures("quick_venvs")
+def test_a_cloud_plugin_that_the_user_has_is_used_and_stays_theirs(layout: Layout, tmp_path: Path) -> None:
+    theirs, other = cloud_plugins(layout)
+    own = script(tmp_path / "home/.pulumi/plugins" / theirs.parent.name / theirs.name, "theirs")
+    said = set_up(layout)
+    assert theirs.samefile(own)
+    assert "stand_in.py" in other.read_text()
+    assert "The official plugins tailscale 0.29.2 can't" in said
+    set_up(layout, refresh=True)
+    assert own.read_text() == "theirs"
+
+
+@pytest.mark.usefixtures("quick_venvs")
+def test_after_one_download_has_failed_no_other_is_tried(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def download(name: str, *_: object) -> bool:
+        tried.append(name)
+        return False
+
+    monkeypatch.setattr(engine, "download", download)
+    plugins.provide({"cloudflare": "1.0.0", "tailscale": "1.0.0"}, layout, progress_of(layout), downloads=True)
+    assert tried == ["cloudflare"]
+
+
 def test_refresh_tries_the_download_again_and_changes_the_pair(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, quick_venvs: list[tuple[str, str]]
 ) -> None:
@@ -369,7 +427,7 @@ def test_an_environment_made_for_another_pair_gets_the_packages_of_this_one(
     monkeypatch.delenv("FAKE_DOWNLOADS")
     said = set_up(layout)
     assert quick_venvs == [("venv", "newest"), ("venv", "fallback")]
-    assert "[2/2] virtual environment" in said
+    assert "[2/3] virtual environment" in said
 
 
 def test_an_environment_is_kept_if_it_was_finished_and_made_anew_if_not(layout: Layout) -> None:
@@ -403,7 +461,7 @@ def test_a_failed_build_says_which_step_the_command_the_reason_the_log_and_a_hin
     message = str(caught.value)
     log = layout.logs / "etcd.log"
     for part in (
-        "failed in step 5 of 8, etcd 3.6.16",
+        "failed in step 6 of 9, etcd 3.6.16",
         "command: go build",
         "(exit status 1)",
         "| dial tcp: lookup proxy: no such host",
@@ -644,6 +702,39 @@ def test_secrets_of_a_team_backend_are_refused_with_the_way_out(layout: Layout) 
         prepare(layout)
 
 
+STAND_IN_SECRETS = """# They open nothing.
+cloudflareApiToken: stand-in-token
+tunnelSecret: c3RhbmQ=
+"""
+FIRST_LINE = "  anton-network:cloudflareApiToken: stand-in-token\n"
+BOTH_LINES = f"{FIRST_LINE}  anton-network:tunnelSecret: c3RhbmQ=\n"
+BOTH_SET = "config:\n  'anton-network:tunnelSecret': a\n  \"anton-network:cloudflareApiToken\": b\n"
+
+
+@pytest.mark.parametrize(
+    ("committed", "local"),
+    [
+        ("config:\n  x:y: z\n", f"config:\n{BOTH_LINES}  x:y: z\n"),
+        (
+            "# Ours.\nconfig:\n    # first\n    anton-network:tunnelSecret: own\n",
+            f"# Ours.\nconfig:\n  {FIRST_LINE}    # first\n    anton-network:tunnelSecret: own\n",
+        ),
+        (BOTH_SET, BOTH_SET),
+        ("config: {}\n", f"config:\n{BOTH_LINES}"),
+        ("", f"config:\n{BOTH_LINES}"),
+    ],
+)
+def test_local_stack_gets_stand_in_credentials_for_the_secrets_that_are_not_set(
+    layout: Layout, committed: str, local: str
+) -> None:
+    (layout.root / "rehearsal").mkdir()
+    (layout.root / "rehearsal/secrets.yaml").write_text(STAND_IN_SECRETS)
+    file = layout.root / "Pulumi.prod.yaml"
+    file.write_text(committed)
+    assert prepare(layout).lstrip() == f"{local}encryptionsalt: v1:local\n"
+    assert file.read_text() == committed
+
+
 def test_an_unknown_stack_names_the_known_ones(layout: Layout) -> None:
     with pytest.raises(SetupError, match=r"no Pulumi\.staging\.yaml; the stacks here are: prod"):
         prepare(layout, "staging")
@@ -669,6 +760,8 @@ def test_without_apt_programs_on_path_are_used_and_missing_ones_are_named(layout
 def test_pins_requirements_and_constraints_name_the_same_versions() -> None:
     pair = PINS["plugin"]["kubernetes"]
     requirements = (ROOT / "requirements.txt").read_text()
+    for cloud in ("cloudflare", "tailscale"):
+        assert f"pulumi-{cloud}=={PINS['plugin'][cloud]['version']}\n" in requirements
     constraints = (ROOT / "toolchain" / venvs.FALLBACK_CONSTRAINTS).read_text()
     assert f"pulumi-kubernetes>={pair['fallback']},<={pair['newest']}\n" in requirements
     assert f"pulumi-kubernetes=={pair['fallback']}\n" in constraints

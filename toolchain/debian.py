@@ -1,7 +1,7 @@
 """Takes programs out of Debian packages without installing them: no root needed, nothing started, nothing replaced.
 
-They check what the program writes for DHCP servers and NGINX. apt works in folders of its own below the cache; a
-wrapper script per program sets what the program needs to run from there.
+They check what the program writes for DHCP servers, NGINX and Prometheus. apt works in folders of its own below the
+cache; a wrapper script per program sets what the program needs to run from there.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ _SYSTEM_FOLDERS = ["/usr/local/sbin", "/usr/sbin", "/sbin"]
 
 @dataclass(frozen=True)
 class DebianTool:
-    """A program and the package that holds it as usr/sbin/<program>."""
+    """A program, the package and folder that hold it, and whether it needs what the package depends on."""
 
     program: str
     package: str
+    folder: str = "usr/sbin"
+    dependencies: bool = True
 
 
 CHECKERS = (
@@ -35,6 +37,8 @@ CHECKERS = (
     DebianTool("kea-dhcp4", "kea-dhcp4-server"),
     DebianTool("dhcpd", "isc-dhcp-server"),
     DebianTool("nginx", "nginx"),
+    # Linked statically; the package's dependencies are 200 MB of scripts for the server's web pages.
+    DebianTool("promtool", "prometheus", "usr/bin", dependencies=False),
 )
 
 
@@ -47,7 +51,7 @@ def provide(layout: Layout, progress: Progress) -> list[Path]:
     folders = search_path(layout, os.environ)
     if find_executable("apt-get", folders) and find_executable("dpkg", folders):
         root = _extracted(layout, progress)
-        programs = [root / "usr/sbin" / tool.program for tool in CHECKERS]
+        programs = [root / tool.folder / tool.program for tool in CHECKERS]
         return [*programs, *(_wrap(program, layout, _library_folders(root)) for program in programs)]
     progress.doing("looking on PATH, as this is not a Debian-like system")
     wrappers = []
@@ -71,14 +75,14 @@ def _extracted(layout: Layout, progress: Progress) -> Path:
         shutil.rmtree(work, ignore_errors=True)
         try:
             progress.doing("extracting them from Debian packages (usually 10 s)")
-            _extract([tool.package for tool in CHECKERS], work, progress)
+            _extract(work, progress)
             (work / "root").rename(final)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return final
 
 
-def _extract(packages: list[str], work: Path, progress: Progress) -> None:
+def _extract(work: Path, progress: Progress) -> None:
     for folder in ("lists/partial", "archives/partial", "root"):
         (work / folder).mkdir(parents=True)
     options = {
@@ -96,7 +100,10 @@ def _extract(packages: list[str], work: Path, progress: Progress) -> None:
     with suppress(SetupError):  # hooks of the system may fail for an ordinary user; the next line tells for sure
         progress.run([*apt, "update"])
     # Packages that the system lacks, dependencies included; --reinstall also fetches a wanted one that it has.
+    packages = [tool.package for tool in CHECKERS if tool.dependencies]
     progress.run([*apt, "--download-only", "--reinstall", "install", *packages])
+    alone = [tool.package for tool in CHECKERS if not tool.dependencies]
+    progress.run([*apt, "download", *alone], cwd=work / "archives")
     for archive in sorted((work / "archives").glob("*.deb")):
         progress.run(["dpkg", "-x", archive, work / "root"])
 

@@ -16,7 +16,6 @@ from toolchain.gobuild import GoTool
 from toolchain.layout import Layout, environment, find_executable, search_path
 
 _HOST = "pulumi-language-python"
-_PLUGIN = "pulumi-resource-kubernetes"
 
 
 def version_of(pulumi: Path) -> tuple[int, ...] | None:
@@ -101,8 +100,8 @@ def provide_kubernetes_plugin(
 
     Returns the SDK pair to use (`newest` or `fallback`) and the plugin's path.
     """
-    newest = _plugin_folder(layout.pulumi_home, versions["newest"]) / _PLUGIN
-    if newest.exists() or _take_users_plugin(newest) or _download(versions["newest"], layout, progress):
+    newest = plugin_path(layout.pulumi_home, "kubernetes", versions["newest"])
+    if newest.exists() or take_users_plugin(newest) or download("kubernetes", versions["newest"], layout, progress):
         progress.doing(f"version {versions['newest']}")
         return "newest", [newest]
     progress.note(
@@ -110,15 +109,17 @@ def provide_kubernetes_plugin(
         f"{versions['fallback']}, SDK and plugin, the plugin built from source. `make refresh` tries again."
     )
     folder = gobuild.provide(tool, layout, progress)
-    fallback = _plugin_folder(layout.pulumi_home, versions["fallback"]) / _PLUGIN
-    return "fallback", [place(folder / _PLUGIN, fallback)]
+    fallback = plugin_path(layout.pulumi_home, "kubernetes", versions["fallback"])
+    return "fallback", [place(folder / fallback.name, fallback)]
 
 
-def _plugin_folder(home: Path, version: str) -> Path:
-    return home / "plugins" / f"resource-kubernetes-v{version}"
+def plugin_path(home: Path, name: str, version: str) -> Path:
+    """Where the engine looks for the plugin of an SDK in the Pulumi home `home`."""
+    return home / "plugins" / f"resource-{name}-v{version}" / f"pulumi-resource-{name}"
 
 
-def _take_users_plugin(plugin: Path) -> bool:
+def take_users_plugin(plugin: Path) -> bool:
+    """Make the user's own plugin of the same version the project's `plugin`, and tell whether `plugin` is there."""
     home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     own = home / "plugins" / plugin.parent.name / plugin.name
     if own.exists() and own != plugin:
@@ -126,15 +127,16 @@ def _take_users_plugin(plugin: Path) -> bool:
     return plugin.exists()
 
 
-def _download(version: str, layout: Layout, progress: Progress) -> bool:
-    progress.doing(f"downloading the official plugin {version}")
-    folder = _plugin_folder(layout.pulumi_home, version)
+def download(name: str, version: str, layout: Layout, progress: Progress) -> bool:
+    """Let the engine download an official plugin, and tell whether that worked."""
+    progress.doing(f"downloading the official plugin {name} {version}")
+    plugin = plugin_path(layout.pulumi_home, name, version)
     settings = environment(layout, os.environ, fallback_pair=False)
     try:
-        progress.run(["pulumi", "plugin", "install", "resource", "kubernetes", version], env=settings, cwd=layout.cache)
+        progress.run(["pulumi", "plugin", "install", "resource", name, version], env=settings, cwd=layout.cache)
     except SetupError:
-        shutil.rmtree(folder, ignore_errors=True)
-    return (folder / _PLUGIN).exists()
+        shutil.rmtree(plugin.parent, ignore_errors=True)
+    return plugin.exists()
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Prepares a stack for the make targets in local state, without touching the stack file in the repository.
 
 `pulumi stack init` with a passphrase writes the stack's salt into Pulumi.<stack>.yaml. That file belongs to the
-user's own backend, so local use works on a copy in the cache folder that carries the salt of the local stack.
+user's own backend, so local use works on a copy in the cache folder that carries the salt of the local stack, and
+stand-in credentials (rehearsal/secrets.yaml) for the secrets that the committed file does not set.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from toolchain.layout import Layout
 
 _OWN_SECRETS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*\n?", re.MULTILINE)
 _SECRET_VALUE = re.compile(r"^\s+(- )?secure:", re.MULTILINE)
+_CONFIG = re.compile(r"^config:[ \t]*(\{\})?[ \t]*$\n?", re.MULTILINE)
 
 
 def prepare(stack: str, layout: Layout, environ: Mapping[str, str]) -> Path:
@@ -63,16 +65,40 @@ def _local_text(stack: str, layout: Layout) -> str:
             f"{committed.name} holds secrets of your own backend, which local state can't decrypt. "
             f"Use your login and backend instead: pulumi preview --stack {stack}"
         )
-    return _OWN_SECRETS.sub("", text)
+    return _with_stand_in_secrets(_OWN_SECRETS.sub("", text), layout)
+
+
+def _with_stand_in_secrets(text: str, layout: Layout) -> str:
+    """The stack file `text` with the project's stand-in credentials for the secrets that it does not set."""
+    file = layout.root / "rehearsal/secrets.yaml"
+    known = re.findall(r"^(\w+): *(\S+)$", file.read_text(encoding="utf-8") if file.exists() else "", re.MULTILINE)
+    project = _project(layout)
+    missing = {
+        key: value
+        for key, value in known
+        if not re.search(rf"^\s+(['\"]?){re.escape(project)}:{key}\1\s*:", text, re.MULTILINE)
+    }
+    if not missing:
+        return text
+    if not _CONFIG.search(text):
+        text = f"{text.rstrip()}\nconfig:\n"
+    before, _, after = _CONFIG.split(text, maxsplit=1)
+    indent = re.match(r"(?:[ \t]*(?:#.*)?\n)*( +)\S", after)
+    lines = (f"{indent[1] if indent else '  '}{project}:{key}: {value}\n" for key, value in missing.items())
+    return f"{before}config:\n{''.join(lines)}{after}"
+
+
+def _project(layout: Layout) -> str:
+    found = re.search(
+        r"^name:\s*['\"]?([\w.-]+)", (layout.root / "Pulumi.yaml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    if not found:
+        raise SetupError("Pulumi.yaml has no name")
+    return found[1]
 
 
 def _salt(stack: str, layout: Layout) -> str:
-    project = re.search(
-        r"^name:\s*['\"]?([\w.-]+)", (layout.root / "Pulumi.yaml").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    if not project:
-        raise SetupError("Pulumi.yaml has no name")
-    state = layout.state / ".pulumi/stacks" / project[1] / f"{stack}.json"
+    state = layout.state / ".pulumi/stacks" / _project(layout) / f"{stack}.json"
     try:
         latest = json.loads(state.read_bytes())["checkpoint"]["latest"]
         return str(latest["secrets_providers"]["state"]["salt"])

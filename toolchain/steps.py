@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from toolchain import debian, engine, gobuild, venvs
+from toolchain import debian, engine, gobuild, plugins, venvs
 from toolchain.console import Progress, exclusive
 from toolchain.gobuild import GoTool
 from toolchain.layout import Layout
@@ -41,13 +41,19 @@ class Plan:
 
     def steps(self, group: str) -> list[Step]:
         """Return the steps of `group` in the order in which they must run."""
-        preview = [self._pulumi(), self._language_host(), self._kubernetes_plugin(), self._venv()]
+        preview = [
+            self._pulumi(),
+            self._language_host(),
+            self._kubernetes_plugin(),
+            self._venv(),
+            self._cloud_plugins(),
+        ]
         match group:
             case "preview":
                 return preview
             case "test":
-                checkers = [self._tool("helm"), self._tool("talos-patch-check"), self._checkers()]
-                return [*preview, self._development_packages(), self._venv_newest(), *checkers]
+                tools = (self._tool(name) for name in ("helm", "talos-patch-check", "policy-verdict"))
+                return [*preview, self._development_packages(), self._venv_newest(), *tools, self._checkers()]
             case "cluster":
                 return [*preview, *(self._tool(name) for name in ("etcd", "kubernetes", "kwok", "cilium-crds"))]
         raise ValueError(group)
@@ -97,6 +103,19 @@ class Plan:
             "pulumi-resource-kubernetes",
             "Pulumi's Kubernetes plugin",
             lambda: digest([tool.inputs(self._layout), repr(versions)]),
+            run,
+        )
+
+    def _cloud_plugins(self) -> Step:
+        versions = {name: self._pins["plugin"][name]["version"] for name in ("cloudflare", "tailscale")}
+
+        def run(progress: Progress) -> list[Path]:
+            return plugins.provide(versions, self._layout, progress, downloads=self._stamp.pair == "newest")
+
+        return Step(
+            "cloud-plugins",
+            "Pulumi's Cloudflare and Tailscale plugins",
+            lambda: digest(["cloud-plugins", repr(versions), self._stamp.pair, str(self._layout.root)]),
             run,
         )
 

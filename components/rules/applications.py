@@ -39,8 +39,12 @@ def hosts(layers: Layers) -> Iterator[Problem]:
             reason = f"lies outside cluster.domain {domain}, for which alone there are certificates and records"
             yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}")
             continue
+        behind_tunnel = (
+            layers.cloudflare.enabled and application.ingress_class == layers.cloudflare.tunnel.ingress_class
+        )
         controller = layers.ingress.classes.get(application.ingress_class)
-        if controller and not covered_by_wildcard(application.host, domain) and not controller.certificate_issuer:
+        signed = behind_tunnel or controller is None or controller.certificate_issuer is not None
+        if not signed and not covered_by_wildcard(application.host, domain):
             reason = (
                 f"is deeper than a wildcard certificate reaches, and ingress.classes.{application.ingress_class}."
                 "certificateIssuer, which would sign one for it, is unset"

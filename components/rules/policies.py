@@ -164,7 +164,7 @@ def visible_labels(layers: Layers) -> Iterator[Problem]:
 
 
 def _policies(layers: Layers) -> list[Policy]:
-    return flows.policies(layers, layers.applications.published(layers.cluster.domain))
+    return flows.policies(layers)
 
 
 RULES = (namespaces, flow_ends, policy_names, http_rules, proxy, egress_networks, tunnel_targets, visible_labels)

@@ -1,0 +1,232 @@
+"""What the network's own parts need: ingress controllers, tunnel, DNS, cert-manager and Tailscale.
+
+Labels and ports are those of the charts and Deployments of the other layers (tests/test_policies_chart.py compares
+them). kube-system is exempt: Cilium, Hubble and CoreDNS have no policies of this program.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from components.applications import TAILSCALE_CLASS
+from components.nginx import ServiceType, release_name
+from components.policy_objects import Allow, Entities, Networks, Peer, Pods, Policy, PolicyPort, Protocol
+
+if TYPE_CHECKING:
+    from components.rules.layers import Layers
+
+NODES = Entities(("host", "remote-node"))
+
+API_SERVER = Entities(("kube-apiserver",))
+
+WEBHOOK_CALLERS = Entities(("kube-apiserver", "host", "remote-node"))
+"""The API server, and the nodes it runs on while Cilium does not know it by name yet."""
+
+INTERNET = Entities(("world",))
+
+TO_API_SERVER = Allow(peers=(API_SERVER,), ports=(PolicyPort(6443),))
+
+TUNNEL_PORTS = (PolicyPort(7844), PolicyPort(7844, Protocol.UDP), PolicyPort(443))
+"""HTTP/2 and QUIC to Cloudflare's edge, and its API."""
+
+GATEWAY_DNS_PORTS = (PolicyPort(1053, Protocol.UDP), PolicyPort(1053))
+"""Ports of k8s-gateway's pods behind port 53 of its Service."""
+
+
+def namespaces(layers: "Layers") -> set[str]:
+    """Namespaces of the network's own parts, those of layers that are on."""
+    found = {layers.ingress.namespace}
+    if layers.certificates.enabled:
+        found.add(layers.certificates.namespace)
+    if layers.tailscale.enabled:
+        found.add(layers.tailscale.namespace)
+    return found
+
+
+def controller(layers: "Layers", ingress_class: str) -> Pods:
+    """The controller of an ingress class."""
+    return _nginx(layers, ingress_class, "controller")
+
+
+def _nginx(layers: "Layers", ingress_class: str, component: str) -> Pods:
+    labels = {
+        "app.kubernetes.io/name": "ingress-nginx",
+        "app.kubernetes.io/instance": release_name(ingress_class),
+        "app.kubernetes.io/component": component,
+    }
+    return Pods(layers.ingress.namespace, labels)
+
+
+def cloudflared(layers: "Layers") -> Pods:
+    """The connectors of the Cloudflare tunnel."""
+    return Pods(layers.ingress.namespace, {"app.kubernetes.io/name": "cloudflared"})
+
+
+def tailscale_proxies(layers: "Layers") -> Pods:
+    """The proxies that the Tailscale operator starts: one for each Ingress, Service or Connector."""
+    return Pods(layers.tailscale.namespace, {"tailscale.com/managed": "true"})
+
+
+def k8s_gateway(layers: "Layers") -> Pods:
+    """The DNS server for the LAN."""
+    return Pods(layers.ingress.namespace, {"app.kubernetes.io/name": "k8s-gateway"})
+
+
+def prometheus(layers: "Layers") -> Pods:
+    """The pods that scrape."""
+    return Pods(layers.monitoring.namespace, layers.monitoring.prometheus_labels)
+
+
+def server_of(layers: "Layers", ingress_class: str) -> Pods:
+    """The pods that serve applications of a class."""
+    return tailscale_proxies(layers) if ingress_class == TAILSCALE_CLASS else controller(layers, ingress_class)
+
+
+def policies(layers: "Layers") -> Iterator[Policy]:
+    """The allows of all namespaces of the network's own parts, one NetworkPolicy and one CiliumNetworkPolicy a part."""
+    needs = [*_controllers(layers), *_tunnel(layers), *_dns(layers), *_certificates(layers), *_tailscale(layers)]
+    for need in needs:
+        yield from need.by_kind()
+    for namespace, ports in _probe_ports(layers).items():
+        probes = Allow(peers=(NODES,), ports=tuple(PolicyPort(port) for port in ports))
+        yield Policy(name="allow-probes", pods=Pods(namespace), ingress=(probes,))
+
+
+def _probe_ports(layers: "Layers") -> dict[str, tuple[int, ...]]:
+    """Ports on which the kubelet asks after the health of pods."""
+    found: dict[str, tuple[int, ...]] = {layers.ingress.namespace: (7979, 8080, 8181, 10254)}
+    if layers.certificates.enabled:
+        found[layers.certificates.namespace] = (6080, 9403)
+    if layers.tailscale.enabled:
+        found[layers.tailscale.namespace] = (9002,)
+    return found
+
+
+def _scraped(layers: "Layers", port: int) -> Allow:
+    return Allow(peers=(prometheus(layers),), ports=(PolicyPort(port),))
+
+
+def _clients(layers: "Layers") -> tuple[Peer, ...]:
+    """Who may use LoadBalancer addresses: the LAN, the nodes, and the tailnet through a subnet router.
+
+    A node counts as itself and never as an address; so does, without direct server return, every client that arrives
+    at another node.
+    """
+    lan = layers.network_policies.infrastructure.clients or (layers.physical.subnet,)
+    tailnet = (tailscale_proxies(layers),) if layers.tailscale.enabled else ()
+    return (Networks(lan), NODES, *tailnet)
+
+
+def _controllers(layers: "Layers") -> Iterator[Policy]:
+    for name, settings in layers.ingress.classes.items():
+        own, backend = controller(layers, name), _nginx(layers, name, "default-backend")
+        ingress = [
+            _scraped(layers, 10254),
+            Allow(peers=(WEBHOOK_CALLERS,), ports=(PolicyPort(8443),)),
+        ]
+        egress = [TO_API_SERVER]
+        if settings.service_type is ServiceType.LOAD_BALANCER:
+            ingress.append(Allow(peers=_clients(layers), ports=(PolicyPort(80), PolicyPort(443))))
+        if layers.cloudflare.enabled and name == layers.cloudflare.tunnel.ingress_class:
+            ingress.append(Allow(peers=(cloudflared(layers),), ports=(PolicyPort(443),)))
+        if settings.default_backend:
+            egress.append(Allow(peers=(backend,), ports=(PolicyPort(8080),)))
+            from_controller = Allow(peers=(own,), ports=(PolicyPort(8080),))
+            yield Policy(name=f"allow-{name}-default-backend", pods=backend, ingress=(from_controller,))
+        yield Policy(name=f"allow-{name}-controller", pods=own, ingress=tuple(ingress), egress=tuple(egress))
+        # The chart's hooks that make the webhook's certificate run before every install and upgrade.
+        hooks = _nginx(layers, name, "admission-webhook")
+        yield Policy(name=f"allow-{name}-admission-hooks", pods=hooks, egress=(TO_API_SERVER,))
+
+
+def _tunnel(layers: "Layers") -> Iterator[Policy]:
+    if not layers.cloudflare.enabled:
+        return
+    tunnel = layers.cloudflare.tunnel
+    egress = [
+        Allow(peers=(INTERNET,), ports=TUNNEL_PORTS),
+        Allow(peers=(controller(layers, tunnel.ingress_class),), ports=(PolicyPort(443),)),
+    ]
+    # A rule of its own names a Service, whose pods and ports are not known here.
+    namespaces = {namespace for rule in tunnel.rules if (namespace := service_namespace(rule.service))}
+    egress += [Allow(peers=(Pods(namespace),)) for namespace in sorted(namespaces)]
+    yield Policy(
+        name="allow-cloudflared",
+        pods=cloudflared(layers),
+        ingress=(_scraped(layers, 8080),),
+        egress=tuple(egress),
+    )
+
+
+def service_namespace(url: str) -> str | None:
+    """The namespace of `scheme://service.namespace.svc...`, None for anything else."""
+    labels = (urlsplit(url).hostname or "").split(".")
+    return labels[1] if labels[2:3] == ["svc"] else None
+
+
+def _dns(layers: "Layers") -> Iterator[Policy]:
+    namespace = layers.ingress.namespace
+    if layers.cloudflare.enabled and layers.cloudflare.dns.external_dns:
+        yield Policy(
+            name="allow-external-dns",
+            pods=Pods(namespace, {"app.kubernetes.io/name": "external-dns"}),
+            ingress=(_scraped(layers, 7979),),
+            egress=(TO_API_SERVER, Allow(peers=(INTERNET,), ports=(PolicyPort(443),))),
+        )
+    if layers.discovery.enabled and layers.discovery.lan_dns:
+        upstream = Allow(peers=(INTERNET,), ports=(PolicyPort(53, Protocol.UDP), PolicyPort(53)))
+        yield Policy(
+            name="allow-k8s-gateway",
+            pods=k8s_gateway(layers),
+            ingress=(_scraped(layers, 9153), Allow(peers=_clients(layers), ports=GATEWAY_DNS_PORTS)),
+            egress=(TO_API_SERVER, upstream),
+        )
+
+
+def _certificates(layers: "Layers") -> Iterator[Policy]:
+    if not layers.certificates.enabled:
+        return
+    namespace, everyone = layers.certificates.namespace, {"app.kubernetes.io/instance": "cert-manager"}
+    yield Policy(
+        name="allow-cert-manager",
+        pods=Pods(namespace, everyone),
+        ingress=(_scraped(layers, 9402),),
+        egress=(TO_API_SERVER,),
+    )
+    # The certificate authority, Cloudflare's API, and DNS over HTTPS for its own checks.
+    yield Policy(
+        name="allow-cert-manager-controller",
+        pods=Pods(namespace, everyone | {"app.kubernetes.io/component": "controller"}),
+        egress=(Allow(peers=(INTERNET,), ports=(PolicyPort(443),)),),
+    )
+    yield Policy(
+        name="allow-cert-manager-webhook",
+        pods=Pods(namespace, everyone | {"app.kubernetes.io/component": "webhook"}),
+        ingress=(Allow(peers=(WEBHOOK_CALLERS,), ports=(PolicyPort(10250),)),),
+    )
+
+
+def _tailscale(layers: "Layers") -> Iterator[Policy]:
+    """WireGuard picks its ports and peers freely, so that the way out is open; the way in needs no rule (replies)."""
+    if not layers.tailscale.enabled:
+        return
+    outside = (TO_API_SERVER, Allow(peers=(INTERNET,)))
+    yield Policy(name="allow-operator", pods=Pods(layers.tailscale.namespace, {"app": "operator"}), egress=outside)
+    exposed = [
+        Allow(peers=(controller(layers, name),), ports=(PolicyPort(80), PolicyPort(443)))
+        for name, settings in layers.ingress.classes.items()
+        if settings.service_type is ServiceType.LOAD_BALANCER
+    ]
+    if layers.discovery.enabled and layers.discovery.lan_dns:
+        exposed.append(Allow(peers=(k8s_gateway(layers),), ports=GATEWAY_DNS_PORTS))
+    connector = layers.tailscale.connector
+    if connector and connector.service_network:
+        exposed.append(Allow(peers=(Entities(("cluster",)),)))
+    if connector and connector.expose_nodes:
+        exposed.append(Allow(peers=(NODES,)))
+    yield Policy(
+        name="allow-proxies",
+        pods=tailscale_proxies(layers),
+        ingress=(_scraped(layers, 9002),),
+        egress=(*outside, *exposed),
+    )

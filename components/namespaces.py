@@ -1,0 +1,55 @@
+"""Namespaces of applications, where the program is to make them.
+
+They come before everything that goes into them (Ingress objects, Services, policies); what may pass between them is
+`policies`' business.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import pulumi
+from pulumi_kubernetes.core.v1 import Namespace
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+
+from components.policies import PodSecurity, Policies
+
+if TYPE_CHECKING:
+    from components.rules.layers import Layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationNamespacesArgs:
+    """`policies` holds the namespaces. `protect` refuses to delete them, and all that is in them."""
+
+    policies: Policies
+    protect: bool
+
+    @classmethod
+    def of(cls, layers: "Layers") -> Self:
+        """What this component takes of a stack's settings."""
+        return cls(policies=layers.network_policies, protect=layers.kubernetes.protect)
+
+
+class ApplicationNamespaces(pulumi.ComponentResource):
+    """Namespaces with `create` under `networkPolicies.namespaces` (`anton:network:ApplicationNamespaces`).
+
+    Each enforces its Pod Security level and reports what would violate `restricted`. `created` are their names.
+    """
+
+    created: pulumi.Output[list[str]]
+
+    def __init__(self, name: str, args: ApplicationNamespacesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("anton:network:ApplicationNamespaces", name, {}, opts)
+        created = {namespace: entry for namespace, entry in args.policies.namespaces.items() if entry.create}
+        for namespace, entry in created.items():
+            levels = {"enforce": entry.pod_security, "audit": PodSecurity.RESTRICTED, "warn": PodSecurity.RESTRICTED}
+            Namespace(
+                f"{name}-{namespace}",
+                metadata=ObjectMetaArgs(
+                    name=namespace,
+                    labels={f"pod-security.kubernetes.io/{mode}": level.value for mode, level in levels.items()},
+                ),
+                opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
+            )
+        self.created = pulumi.Output.from_input(list(created))
+        self.register_outputs({"created": self.created})

@@ -1,0 +1,66 @@
+"""The shipped stack on a real API server: its configuration there, and fixtures that bring it up once for all tests."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.configs import PROJECT, charts_folder, merged, stack_config
+from tests.control_plane import ControlPlane, require_control_plane
+from tests.engine import Stack, require_engine
+
+DEFINITIONS = PROJECT.parent / "shared/crds"
+
+ACCESS = {"policies": {"staff": {"emailDomains": ["example.org"], "requireMfa": True}}}
+
+APPLICATIONS = {
+    "web": {"ingressClass": "external", "namespace": "production", "port": 80, "access": ["staff"]},
+    "shop": {"ingressClass": "external", "namespace": "production", "port": 80, "limits": {"requestsPerMinute": 600}},
+    "wiki": {"ingressClass": "internal", "namespace": "production", "port": 8080, "host": "a.wiki.example.com"},
+    "admin": {"ingressClass": "tailscale", "namespace": "production", "port": 8080},
+}
+"""One of each kind."""
+
+
+def shipped(change: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The shipped configuration with applications, for a cluster to throw away.
+
+    Without the Prometheus operator's definitions at hand, without its objects.
+    """
+    base = {
+        "charts": {"folder": str(charts_folder())},
+        "kubernetes": {"protect": False},
+        "monitoring": {"enabled": DEFINITIONS.is_dir()},
+        "applications": APPLICATIONS,
+        "cloudflare": {"access": ACCESS},
+    }
+    return merged(merged(stack_config(), base), change or {})
+
+
+def addresses() -> dict[str, str]:
+    """Address of each node by name."""
+    return {name: node["address"] for name, node in stack_config()["physical"]["nodes"].items()}
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane with the shipped stack's nodes and the definitions that a cluster has by then."""
+    require_control_plane()
+    require_engine()
+    plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+    try:
+        plane.add_cilium_definitions()
+        for path in sorted(DEFINITIONS.glob("*.yaml")):
+            plane.add_definitions(path.read_text())
+        plane.add_nodes(addresses())
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """The stack after its first `up`."""
+    stack = Stack(tmp_path_factory.mktemp("stack"), shipped(), cluster.kubeconfig)
+    stack.first_update = stack.command("up", "--yes", "--skip-preview").stdout
+    return stack
