@@ -65,15 +65,15 @@ if config.cloudflare.enabled:
     edge = CloudflareEdgeArgs.of(config, config.secrets, namespace=namespace, origin_service=service)
     cloudflare = CloudflareEdge("cloudflare", edge, after(*ingress.values()))
 
-applications = Applications(
-    "applications", ApplicationsArgs.of(config), after(*ingress.values(), tailscale, namespaces)
-)
+# After the edge: external-dns names an application as soon as it is there, and its login must be there first.
+serving = (*ingress.values(), tailscale, cloudflare, namespaces)
+applications = Applications("applications", ApplicationsArgs.of(config), after(*serving))
 
 monitoring = NetworkMonitoring("monitoring", NetworkMonitoringArgs(layers=config, namespace=namespace), after(network))
 
 if config.network_policies.enabled:
     # Last: a default deny before what it must let through would cut the cluster off.
-    everything = (applications, cloudflare, discovery, monitoring)
+    everything = (applications, discovery, monitoring)
     NetworkPolicies("policies", NetworkPoliciesArgs(layers=config), after(*everything))
 
 outputs.export(config, nodes, cilium, ingress, certificates, discovery, tailscale, cloudflare, applications)

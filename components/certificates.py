@@ -273,7 +273,7 @@ class Certificates(pulumi.ComponentResource):
                 metadata=ObjectMetaArgs(
                     name=wanted.secret,
                     namespace=wanted.namespace,
-                    annotations=WAIT_UNTIL_READY if certificates.wait_until_issued else {},
+                    annotations=WAIT_UNTIL_READY if certificates.wait_until_issued else None,
                 ),
                 spec=certificate_spec(args, wanted),
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[issuers[wanted.issuer]]),

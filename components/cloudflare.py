@@ -158,6 +158,7 @@ class CloudflareEdge(pulumi.ComponentResource):
     dns_names: pulumi.Output[list[str]]
     public_hosts: pulumi.Output[list[str]]
     ds_record: pulumi.Output[str | None]
+    access_aud_tags: pulumi.Output[dict[str, str]]
     ready: list[pulumi.Resource]
 
     def __init__(self, name: str, args: CloudflareEdgeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -235,6 +236,7 @@ class CloudflareEdge(pulumi.ComponentResource):
         self.dns_names = dns.names
         self.public_hosts = access.public_hosts
         self.ds_record = zone.ds_record
+        self.access_aud_tags = access.aud_tags
         self.ready = [tunnel, connector, zone, access, dns]
         self.register_outputs(
             {
@@ -244,5 +246,6 @@ class CloudflareEdge(pulumi.ComponentResource):
                 "dns_names": self.dns_names,
                 "public_hosts": self.public_hosts,
                 "ds_record": self.ds_record,
+                "access_aud_tags": self.access_aud_tags,
             }
         )

@@ -44,6 +44,9 @@ def export(  # noqa: PLR0913, PLR0917 - one argument a layer, in their order
         pulumi.export("tunnel_hostname", cloudflare.tunnel_hostname)
         pulumi.export("dns_names", cloudflare.dns_names)
         pulumi.export("public_hosts", cloudflare.public_hosts)
+        pulumi.export("access_aud_tags", cloudflare.access_aud_tags)
+        if layers.cloudflare.zone.dnssec:
+            pulumi.export("dnssec_ds_record", cloudflare.ds_record)
     pulumi.export("next_commands", _next_commands(layers))
 
 

@@ -87,8 +87,7 @@ class Stack:
         # As an operator sets them, encrypted. Without the namespace Pulumi takes the project's name.
         pairs = [item for key, value in STAND_IN_SECRETS.items() for item in ("--secret", f"{key}={value}")]
         self.run("config", "set-all", "--stack", "test", *pairs, "--cwd", str(folder))
-        written = yaml.safe_load(self.file.read_text())
-        self.salt, self.secrets = written["encryptionsalt"], written["config"]
+        self.salt, self.secrets = yaml.safe_load(self.file.read_text())["encryptionsalt"], self.written_secrets()
         self.configure(groups)
 
     def configure(self, groups: Mapping[str, Any]) -> None:
@@ -96,6 +95,15 @@ class Stack:
         config = DISABLED_PROVIDERS | {f"{NAMESPACE}:{group}": value for group, value in groups.items()}
         document = {"config": config | self.secrets, "encryptionsalt": self.salt}
         self.file.write_text(yaml.safe_dump(document))
+
+    def own_file(self) -> tuple[str, ...]:
+        """Arguments that make a command work on this stack and its file."""
+        return ("--stack", "test", "--config-file", str(self.file))
+
+    def written_secrets(self) -> dict[str, Any]:
+        """The encrypted values of the stack file."""
+        config: dict[str, Any] = yaml.safe_load(self.file.read_text())["config"]
+        return {key: value for key, value in config.items() if isinstance(value, dict) and "secure" in value}
 
     def run(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run pulumi; the result holds what it printed. Fails the test when it fails, unless told not to."""
@@ -113,7 +121,7 @@ class Stack:
 
     def command(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a pulumi command on this stack."""
-        return self.run(name, "--stack", "test", "--config-file", str(self.file), *arguments, check=check)
+        return self.run(name, *self.own_file(), *arguments, check=check)
 
     def preview(self, *arguments: str) -> Plan:
         """The plan of `pulumi preview`."""

@@ -78,14 +78,6 @@ def test_update_stops_at_a_node_with_another_address_and_touches_nothing(stack: 
     stack.command("up", "--yes", "--skip-preview")
 
 
-def test_ingress_classes_are_those_of_the_specification(stack: Stack, cluster: ControlPlane) -> None:
-    classes = cluster.get("/apis/networking.k8s.io/v1/ingressclasses")["items"]
-    assert {entry["metadata"]["name"]: entry["spec"] for entry in classes} == {
-        "external": {"controller": "k8s.io/external"},
-        "internal": {"controller": "k8s.io/internal"},
-    }
-
-
 def test_pool_and_announcement_are_accepted_by_their_definitions(stack: Stack, cluster: ControlPlane) -> None:
     pool = cluster.get("/apis/cilium.io/v2/ciliumloadbalancerippools/lan")
     assert pool["spec"]["blocks"] == [{"start": "192.168.1.102", "stop": "192.168.1.110"}]

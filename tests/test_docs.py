@@ -60,3 +60,57 @@ def test_readme_error_example_is_what_the_program_says() -> None:
     with pytest.raises(ConfigError) as caught:
         settings_with({"physical": {"gateway": "10.0.0.1"}, "cilium": {"routingMode": "tunnel"}})
     assert str(caught.value).strip() in (PROJECT / "README.md").read_text()
+
+
+SPECIFICATION = PROJECT.parent / "shared/spec/networking.md"
+
+BOILERPLATE = re.compile(
+    r"(apiVersion|kind): .*|(metadata|spec|data|matchLabels|podSelector|policyTypes|egress|ports):|- (to|podSelector):"
+    r"|NAME +CONTROLLER.*|#.*"
+)
+"""Lines of the specification's examples that say nothing by themselves."""
+
+
+def coverage_rows() -> list[list[str]]:
+    """The cells of each row of docs/spec-coverage.md."""
+    lines = (PROJECT / "docs/spec-coverage.md").read_text().splitlines()
+    rows = [re.split(r" \| ", line.strip("| ")) for line in lines if line.startswith("| ")]
+    return [row for row in rows if row[0] not in {"specification", "---"}]
+
+
+def specified_lines(text: str) -> list[str]:
+    """What the specification says below its overview: bullets, and the lines of its examples."""
+    found, inside_example = [], False
+    for line in map(str.strip, text.split("## Network Layers")[1].splitlines()):
+        if line.startswith("```"):
+            inside_example = not inside_example
+        elif line.startswith("- **"):
+            found.append(line.removeprefix("- "))
+        elif inside_example and line and not BOILERPLATE.fullmatch(line):
+            found.append(" ".join(re.sub(r"\s+\d+d$", "", line).split()))
+    return found
+
+
+def test_coverage_rows_name_components_settings_and_tests_that_exist() -> None:
+    code = "\n".join(path.read_text() for path in (PROJECT / "tests").glob("test_*.py"))
+    components = "\n".join(path.read_text() for path in (PROJECT / "components").glob("*.py"))
+    settings = (PROJECT / "docs/configuration.md").read_text()
+    rows = coverage_rows()
+    assert len(rows) > 60
+    for spec, component, setting, tests in rows:
+        assert f"class {component.strip('`')}(pulumi.ComponentResource)" in components, component
+        key = setting.strip("`")
+        assert re.search(rf"(`|## ){re.escape(key)}[.`\n]", settings), f"no setting {key}"
+        named = re.findall(r"`(test_\w+)`", tests)
+        assert named, f"no test: {spec}"
+        for name in named:
+            assert f"def {name}(" in code, f"{name} does not exist"
+
+
+def test_every_line_of_the_specification_has_its_row() -> None:
+    if not SPECIFICATION.is_file():
+        pytest.skip("no ../shared/spec/networking.md: rows can't be compared with it")
+    specified = specified_lines(SPECIFICATION.read_text())
+    assert len(specified) > 90
+    covered = " ".join(row[0] for row in coverage_rows())
+    assert [line for line in specified if line not in covered] == []

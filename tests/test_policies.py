@@ -1,5 +1,6 @@
 """NetworkPolicies: what is registered, in which order, what is refused. tests/test_reachability.py has its meaning."""
 
+import tomllib
 from typing import Any
 
 import pulumi
@@ -7,8 +8,8 @@ import pytest
 
 from components.namespaces import ApplicationNamespaces, ApplicationNamespacesArgs
 from components.policies import NetworkPolicies, NetworkPoliciesArgs
-from components.settings import Settings
-from tests.configs import merged, settings_with
+from components.settings import CHART_VERSIONS, Settings
+from tests.configs import PROJECT, merged, settings_with
 from tests.edge import EDGE
 from tests.recorder import Registration, record
 from tests.test_settings import faults_of
@@ -203,6 +204,7 @@ def egress(**values: Any) -> dict[str, Any]:
 
 
 HTTP = [{"method": "GET"}]
+TUNNEL_RULE = {"host": "a.example.com", "service": "http://a.production.svc.cluster.local:80"}
 PREFIX = "networkPolicies.namespaces.production"
 
 BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
@@ -330,6 +332,12 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
         "defaultDeny is false",
     ),
     (
+        "tunnel into a default deny",
+        changed() | merged(EDGE, {"cloudflare": {"tunnel": {"rules": [TUNNEL_RULE]}}}),
+        "cloudflare.tunnel.rules[0].service",
+        "no flow lets the tunnel's connectors in",
+    ),
+    (
         "two policies of one name",
         changed(flows={"dns": FLOW}),
         PREFIX,
@@ -362,6 +370,12 @@ def test_pods_of_one_kind_may_have_a_flow_among_themselves() -> None:
 
 def test_flow_from_the_connectors_opens_a_namespace_to_a_rule_of_the_tunnel() -> None:
     connectors = {"labels": {"app.kubernetes.io/name": "cloudflared"}, "namespace": "network"}
-    rule = {"host": "a.example.com", "service": "http://a.production.svc.cluster.local:80"}
-    change = flow(source=connectors) | merged(EDGE, {"cloudflare": {"tunnel": {"rules": [rule]}}})
-    settings_with(change)
+    settings_with(flow(source=connectors) | merged(EDGE, {"cloudflare": {"tunnel": {"rules": [TUNNEL_RULE]}}}))
+
+
+def test_engine_that_judges_is_of_the_version_that_is_deployed() -> None:
+    """ADR 0006: another version of Cilium may mean something else by the same policy."""
+    folder = PROJECT / "toolchain/policy-verdict"
+    pins = tomllib.loads((PROJECT / "toolchain/pins.toml").read_text())
+    assert pins["go"]["policy-verdict"]["version"] == CHART_VERSIONS["cilium"]
+    assert f"github.com/cilium/cilium v{CHART_VERSIONS['cilium']}\n" in (folder / "go.mod").read_text()

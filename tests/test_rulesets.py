@@ -1,4 +1,4 @@
-"""Rules at the edge: expressions say what the settings say, a phase has one ruleset, a rule keeps its reference."""
+"""Rules at the edge: a phase has one ruleset, its rules say what the settings say, and each keeps its reference."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.edge_rules import Rules
-from components.expressions import RETIRED, code_of, fault_of, one_of, path_below, quoted, uses_regex
+from components.expressions import RETIRED, code_of, fault_of
 from components.parsing import parse_group
 from components.rulesets import Phase, phase_rules
 from components.zone import Zone, ZoneSecurity, ZoneSecurityArgs
@@ -58,70 +58,6 @@ def rulesets(change: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def only_rule(change: dict[str, Any], phase: Phase) -> dict[str, Any]:
     (rule,) = rulesets(change)[phase.value]
     return rule
-
-
-# The rule language
-
-
-@given(st.text())
-def test_text_from_a_setting_never_leaves_its_string(text: str) -> None:
-    expression = f"http.host eq {quoted(text)}"
-    assert code_of(expression) == "http.host eq ''", "the rest of the text would be read as conditions"
-
-
-@given(st.lists(st.text(min_size=1), min_size=1))
-def test_list_of_values_is_the_same_in_any_order(values: list[str]) -> None:
-    assert one_of("http.host", values) == one_of("http.host", [*reversed(values), values[0]])
-
-
-def test_host_with_a_quote_adds_no_condition() -> None:
-    assert path_below('/a" or true or "') == 'starts_with(http.request.uri.path, "/a\\" or true or \\"")'
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "true",
-        '(http.host eq "a.example.com" and not ip.src in {203.0.113.0/24 2001:db8::/32})',
-        'http.user_agent contains "(" or http.user_agent contains "\\""',
-        'http.request.uri.path matches r"^/\\d+(/|$)"',
-        'http.request.uri.path matches r#"a"b("#',
-        'any(http.request.headers["x-a"][*] eq "1")',
-        'http.user_agent contains "cf.threat_score"',
-    ],
-)
-def test_good_expression_is_taken(expression: str) -> None:
-    assert fault_of(expression) is None
-
-
-@pytest.mark.parametrize(
-    ("expression", "fault"),
-    [
-        ("", "must not be empty"),
-        ("  ", "must not be empty"),
-        (" true", "white space around"),
-        ('http.host eq "a"\nor true', "control characters"),
-        ('http.host eq "a', "string that is not closed"),
-        ('http.host eq "a\\"', "string that is not closed"),
-        ('(http.host eq "a"', "does not close a ("),
-        ('http.host eq "a")', "closes a ) that was not opened"),
-        ('http.host in {"a")', "closes a ) that was not opened"),
-        ("true or " * 600 + "true", "and Cloudflare takes 4096"),
-        ("cf.threat_score gt 10", "always 0"),
-        ('ip.geoip.country eq "US"', "write ip.src.country"),
-        ("ip.geoip.asnum eq 1", "write ip.src.asnum"),
-    ],
-)
-def test_bad_expression_is_refused_with_its_reason(expression: str, fault: str) -> None:
-    found = reasons(edge({"custom": [SQLMAP | {"expression": expression}]}))
-    assert fault in found["cloudflare.zone.rules.custom[0].expression"]
-
-
-def test_regular_expressions_are_seen_as_operators_only() -> None:
-    assert uses_regex('http.host matches "^a"')
-    assert uses_regex('http.host ~ "^a"')
-    assert not uses_regex('http.user_agent contains "matches ~"')
-    assert not uses_regex('http.cookie contains "a" or http.request.uri.args["matches_a"][0] eq "b"')
 
 
 # Phases

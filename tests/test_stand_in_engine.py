@@ -363,15 +363,16 @@ def test_starting_imports_neither_an_sdk_nor_pulumi_itself_and_is_quick(serving:
         "yaml",
     }
     seconds = []
-    for _ in range(5):
-        started = time.monotonic()
+    for _ in range(3):  # processor time: what else runs on the machine must not count
         process = subprocess.Popen(serving, stdout=subprocess.PIPE, text=True)
         assert process.stdout
         process.stdout.readline()
-        seconds.append(time.monotonic() - started)
         process.terminate()
-        process.communicate(timeout=10)
-    assert min(seconds) < 0.6, f"each preview waits for this: {min(seconds):.2f} s"
+        usage = os.wait4(process.pid, 0)[2]
+        process.returncode = 0
+        process.stdout.close()
+        seconds.append(usage.ru_utime + usage.ru_stime)
+    assert min(seconds) < 0.5, f"each preview pays this twice: {min(seconds):.2f} s of processor time"
 
 
 def test_it_ends_when_the_engine_has_gone_without_a_word(serving: list[str]) -> None:
