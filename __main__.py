@@ -22,7 +22,7 @@ accounts = providers.build(config, config.secrets)
 
 
 def after(*needed: pulumi.Resource | None) -> pulumi.ResourceOptions:
-    """Options of a layer that comes when others are ready; None is a layer that is off."""
+    """Options of a layer that comes when all that others hold is ready; None is a layer that is off."""
     return pulumi.ResourceOptions(providers=accounts, depends_on=[resource for resource in needed if resource])
 
 
@@ -62,7 +62,8 @@ if config.tailscale.enabled:
 
 if config.cloudflare.enabled:
     service = ingress[config.cloudflare.tunnel.ingress_class].service
-    edge = CloudflareEdgeArgs.of(config, config.secrets, namespace=namespace, origin_service=service)
+    owner = f"{pulumi.get_project()}-{pulumi.get_stack()}"
+    edge = CloudflareEdgeArgs.of(config, config.secrets, namespace=namespace, origin_service=service, owner=owner)
     cloudflare = CloudflareEdge("cloudflare", edge, after(*ingress.values()))
 
 # After the edge: external-dns names an application as soon as it is there, and its login must be there first.
@@ -70,10 +71,9 @@ serving = (*ingress.values(), tailscale, cloudflare, namespaces)
 applications = Applications("applications", ApplicationsArgs.of(config), after(*serving))
 
 monitoring = NetworkMonitoring("monitoring", NetworkMonitoringArgs(layers=config, namespace=namespace), after(network))
-
 if config.network_policies.enabled:
     # Last: a default deny before what it must let through would cut the cluster off.
-    everything = (applications, discovery, monitoring)
-    NetworkPolicies("policies", NetworkPoliciesArgs(layers=config), after(*everything))
+    before = after(*serving, applications, discovery, monitoring)
+    NetworkPolicies("policies", NetworkPoliciesArgs(layers=config), before)
 
 outputs.export(config, nodes, cilium, ingress, certificates, discovery, tailscale, cloudflare, applications)

@@ -17,7 +17,7 @@ from pulumi_kubernetes.helm.v3 import Release
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 from pydantic import AfterValidator, Field, StringConstraints
 
-from components.charts import Chart, release_args
+from components.charts import Chart, one_a_node, release_args
 from components.cluster import Cluster
 from components.fields import DnsLabel, Model, Problem, ResourceAmounts, Resources, over
 from components.monitoring import Monitoring
@@ -440,14 +440,5 @@ def _pods(certificates: CertManager, component: str, resources: Resources) -> di
         # A budget for a single pod would keep its node from being drained.
         "podDisruptionBudget": {"enabled": certificates.replicas > 1},
         "resources": resources.values(),
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "DoNotSchedule",
-                "labelSelector": {"matchLabels": own_pods},
-                # Per revision: else a rolling update finds every node taken by the old pods.
-                "matchLabelKeys": ["pod-template-hash"],
-            }
-        ],
+        "topologySpreadConstraints": one_a_node(own_pods),
     }

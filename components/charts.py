@@ -198,3 +198,17 @@ def release_args(
         max_history=10,
         timeout=timeout_seconds,
     )
+
+
+def one_a_node(labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """`topologySpreadConstraints` that keep the pods with these labels on different nodes."""
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": dict(labels)},
+            # Per revision: else a rolling update finds every node taken by the old pods.
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+    ]

@@ -126,8 +126,9 @@ class CloudflareEdgeArgs:
         *,
         namespace: pulumi.Input[str],
         origin_service: pulumi.Input[str],
+        owner: str,
     ) -> Self:
-        """What this component takes of a stack's settings and secrets; records are marked as this stack's."""
+        """What this component takes of a stack's settings and secrets."""
         return cls(
             cloudflare=layers.cloudflare,
             cluster=layers.cluster,
@@ -139,7 +140,7 @@ class CloudflareEdgeArgs:
             published=layers.published,
             tunnel_secret=secrets["cloudflareTunnelSecret"],
             external_dns_token=secrets.get("externalDnsApiToken"),
-            owner=f"{pulumi.get_project()}-{pulumi.get_stack()}",
+            owner=owner,
             protect=layers.kubernetes.protect,
         )
 

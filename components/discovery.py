@@ -21,7 +21,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudget
 from pydantic import BeforeValidator, Field
 
 from components.applications import LabelKey, Port
-from components.charts import Chart, release_args
+from components.charts import Chart, one_a_node, release_args
 from components.cluster import Cluster
 from components.coredns import METRICS_PORT, CoreDns, cluster_dns_address, corefile, server_blocks
 from components.fields import (
@@ -355,15 +355,7 @@ def gateway_values(gateway: LanDns, domain: str, ingress_classes: list[str], add
         },
         "replicaCount": gateway.replicas,
         "priorityClassName": "system-cluster-critical",
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "DoNotSchedule",
-                "labelSelector": {"matchLabels": GATEWAY_LABELS},
-                "matchLabelKeys": ["pod-template-hash"],
-            }
-        ],
+        "topologySpreadConstraints": one_a_node(GATEWAY_LABELS),
         "resources": gateway.resources.values(),
         "podSecurityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "securityContext": {

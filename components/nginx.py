@@ -23,7 +23,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs, ObjectMetaPatchArgs
 from pulumi_kubernetes.networking.v1 import IngressClass, IngressClassSpecArgs
 from pydantic import Field, StringConstraints
 
-from components.charts import Chart, release_args
+from components.charts import Chart, one_a_node, release_args
 from components.cluster import Cluster
 from components.fields import DnsLabel, Model, NginxSize, Problem, ResourceAmounts, Resources, Seconds, over
 from components.monitoring import Monitoring
@@ -530,16 +530,7 @@ def _availability(args: NginxIngressArgs) -> dict[str, Any]:
         "minAvailable": controller.min_available,
         "resources": controller.resources.values(),
         "priorityClassName": "system-cluster-critical",
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "DoNotSchedule",
-                "labelSelector": {"matchLabels": own_pods},
-                # Per revision: else a rolling update finds every node taken by the old pods.
-                "matchLabelKeys": ["pod-template-hash"],
-            }
-        ],
+        "topologySpreadConstraints": one_a_node(own_pods),
     }
     if scaling is None:
         return values | {"replicaCount": controller.replicas}

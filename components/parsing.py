@@ -162,7 +162,7 @@ def example_of(field: FieldInfo) -> Any:
     if isinstance(default, Enum):
         return default.value
     if isinstance(default, tuple) and default:
-        return [str(item) for item in default]
+        return [item if isinstance(item, int) else str(item) for item in default]
     if default is not PydanticUndefined and default not in (None, (), {}):
         return default
     return field.examples[0] if field.examples else _example_in(field.annotation, None)

@@ -81,7 +81,7 @@ def shown(value: Any) -> str:
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, tuple):
-        value = [str(item) for item in value]
+        value = [item if isinstance(item, int) else str(item) for item in value]
     text = json.dumps(value) if isinstance(value, bool | int | float | list | dict | None) else str(value)
     return f"`{text}`" if text else "none"
 

@@ -16,11 +16,11 @@ ACCOUNT_ID, ZONE_ID = "a" * 32, "b" * 32
 
 TUNNEL_ID = "c1744f8b-faa1-48a4-9e5c-02ac921467fa"
 
+OWNER = "anton-network-test"
+
 TOKEN = "connector-token-of-the-mocked-account"  # noqa: S105 - what the mocks answer with
 
 TOKEN_FUNCTION = "cloudflare:index/getZeroTrustTunnelCloudflaredToken:getZeroTrustTunnelCloudflaredToken"  # noqa: S105
-
-OWNER = "anton-network-test"
 
 EDGE: dict[str, Any] = {
     "cloudflare": {"enabled": True, "accountId": ACCOUNT_ID, "zoneId": ZONE_ID, "dns": {"externalDns": {}}}
@@ -60,19 +60,10 @@ def edge_settings(change: Mapping[str, Any] | None = None) -> Settings:
 
 def edge_arguments(settings: Settings) -> CloudflareEdgeArgs:
     """What the program hands to the edge."""
-    return CloudflareEdgeArgs(
-        cloudflare=settings.cloudflare,
-        cluster=settings.cluster,
-        ingress=settings.ingress,
-        monitoring=settings.monitoring,
-        chart=settings.charts["external-dns"],
-        namespace=settings.ingress.namespace,
-        origin_service="external-ingress-nginx-controller.network.svc",
-        published=settings.published,
-        tunnel_secret=pulumi.Output.secret(STAND_IN_SECRETS["cloudflareTunnelSecret"]),
-        external_dns_token=pulumi.Output.secret(STAND_IN_SECRETS["externalDnsApiToken"]),
-        owner=OWNER,
-        protect=settings.kubernetes.protect,
+    secrets = {key: pulumi.Output.secret(value) for key, value in STAND_IN_SECRETS.items()}
+    service = "external-ingress-nginx-controller.network.svc"
+    return CloudflareEdgeArgs.of(
+        settings, secrets, namespace=settings.ingress.namespace, origin_service=service, owner=OWNER
     )
 
 

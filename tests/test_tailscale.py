@@ -43,16 +43,8 @@ def enabled(**values: Any) -> dict[str, Any]:
 
 def tailscale_arguments(settings: Settings) -> TailscaleIngressArgs:
     """What the program hands to the Tailscale component."""
-    return TailscaleIngressArgs(
-        tailscale=settings.tailscale,
-        cluster=settings.cluster,
-        load_balancer=settings.load_balancer,
-        monitoring=settings.monitoring,
-        chart=settings.charts["tailscale-operator"],
-        oauth_client_id=pulumi.Output.secret(STAND_IN_SECRETS["tailscaleOperatorClientId"]),
-        oauth_client_secret=pulumi.Output.secret(STAND_IN_SECRETS["tailscaleOperatorClientSecret"]),
-        protect=settings.kubernetes.protect,
-    )
+    secrets = {key: pulumi.Output.secret(value) for key, value in STAND_IN_SECRETS.items()}
+    return TailscaleIngressArgs.of(settings, secrets)
 
 
 def built(change: dict[str, Any]) -> dict[str, Registration]:
