@@ -9,6 +9,9 @@ ifneq ($(CHARTS_DIR),)
 export CHARTS_DIR
 endif
 
+# One worker a core; tests of one file stay on one worker (tests/conftest.py).
+PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help preview test checks lint format bench docs lock refresh clean
 
@@ -50,6 +53,6 @@ checks:
 	mypy
 	@if [ -x .cache/venv-newest/bin/pytest ]; then \
 	  echo "Unit tests with the newest SDKs (those with the SDKs in use follow):"; \
-	  .cache/venv-newest/bin/python -m pytest -m unit -q; \
+	  .cache/venv-newest/bin/python -m pytest -m unit -q $(PARALLEL); \
 	fi
-	python -m pytest
+	python -m pytest $(PARALLEL)

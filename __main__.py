@@ -1,8 +1,6 @@
 """The network of a cluster, layer by layer; each layer takes what the ones before it give."""
 
 import pulumi
-from pulumi_kubernetes.core.v1 import Namespace
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components import outputs, providers, settings
 from components.applications import Applications, ApplicationsArgs
@@ -10,7 +8,7 @@ from components.certificates import Certificates, CertificatesArgs
 from components.cilium import CiliumNetwork, CiliumNetworkArgs
 from components.cloudflare import CloudflareEdge, CloudflareEdgeArgs
 from components.discovery import ServiceDiscovery, ServiceDiscoveryArgs
-from components.namespaces import ApplicationNamespaces, ApplicationNamespacesArgs
+from components.namespaces import ApplicationNamespaces, ApplicationNamespacesArgs, network_namespace
 from components.network_monitoring import NetworkMonitoring, NetworkMonitoringArgs
 from components.nginx import NginxIngress, NginxIngressArgs
 from components.nodes import PhysicalNodes, PhysicalNodesArgs
@@ -31,12 +29,7 @@ verified = pulumi.ResourceOptions(providers=accounts, depends_on=nodes.verified)
 
 cilium = CiliumNetwork("cilium", CiliumNetworkArgs.of(config), verified)
 
-labels = {"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"}
-network = Namespace(
-    "network",
-    metadata=ObjectMetaArgs(name=config.ingress.namespace, labels=labels),
-    opts=pulumi.ResourceOptions.merge(verified, pulumi.ResourceOptions(protect=config.kubernetes.protect)),
-)
+network = network_namespace(config, verified)
 namespace = network.metadata.name
 
 namespaces = None

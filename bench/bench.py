@@ -40,7 +40,7 @@ IMPORTS = {
     "Cloudflare SDK, plain import": f"{PULUMI}\nimport pulumi_cloudflare",
 }
 
-LAYERS = ("certificates", "tailscale", "cloudflare", "applications", "networkPolicies", "discovery")
+LAYERS = ("certificates", "discovery", "tailscale", "cloudflare", "networkPolicies")
 """Config groups in the order in which previews add them; what is not added yet is off."""
 
 

@@ -1,4 +1,4 @@
-"""Namespaces of applications, where the program is to make them.
+"""Namespaces: that of the ingress controllers, and those of applications where the program is to make them.
 
 They come before everything that goes into them (Ingress objects, Services, policies); what may pass between them is
 `policies`' business.
@@ -15,6 +15,20 @@ from components.policies import PodSecurity, Policies
 
 if TYPE_CHECKING:
     from components.rules.layers import Layers
+
+
+def network_namespace(layers: "Layers", opts: pulumi.ResourceOptions) -> Namespace:
+    """The namespace of the ingress controllers and what stands beside them; gone with it is all access from outside."""
+    labels = {"enforce": PodSecurity.BASELINE, "warn": PodSecurity.RESTRICTED}
+    return Namespace(
+        "network",
+        metadata=ObjectMetaArgs(name=layers.ingress.namespace, labels=_pod_security(labels)),
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=layers.kubernetes.protect)),
+    )
+
+
+def _pod_security(levels: dict[str, PodSecurity]) -> dict[str, str]:
+    return {f"pod-security.kubernetes.io/{mode}": level.value for mode, level in levels.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +59,7 @@ class ApplicationNamespaces(pulumi.ComponentResource):
             levels = {"enforce": entry.pod_security, "audit": PodSecurity.RESTRICTED, "warn": PodSecurity.RESTRICTED}
             Namespace(
                 f"{name}-{namespace}",
-                metadata=ObjectMetaArgs(
-                    name=namespace,
-                    labels={f"pod-security.kubernetes.io/{mode}": level.value for mode, level in levels.items()},
-                ),
+                metadata=ObjectMetaArgs(name=namespace, labels=_pod_security(levels)),
                 opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
             )
         self.created = pulumi.Output.from_input(list(created))

@@ -1,9 +1,9 @@
 """Pulumi's generated SDKs, of which only the classes in use are made.
 
 A generated package defines all of its classes when it is imported: two seconds and 170 MB for Cloudflare's thousands,
-in every preview. Here a package is imported without its `__init__`, a resource's module when its class is first asked
-for, and of the two modules that hold the nested types (`_inputs`, `outputs`) only the classes that are mentioned (ADR
-0007). What comes out are the SDK's own classes; type checkers see the plain packages.
+half a second for those of Kubernetes, in every preview. Here a package is imported without its `__init__`, a resource's
+module when its class is first asked for, and of the two modules that hold the nested types (`_inputs`, `outputs`) only
+the classes that are used (ADR 0007). What comes out are the SDK's own classes; type checkers see the plain packages.
 """
 
 import importlib
@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = ["cloudflare"]
 
-_CLASS = re.compile(r"^(?:@\S+\n)*class (\w+)", re.MULTILINE)
-_WORD = re.compile(r"\w+")
+_NESTED = re.compile(r"\b[A-Z]\w*Args\b")
 
 
 class _Definitions(ModuleType):
@@ -29,40 +28,47 @@ class _Definitions(ModuleType):
         super().__init__(spec.name)
         sys.modules[spec.name] = self
         self.__dict__.update(__spec__=spec, __file__=spec.origin, __package__=spec.parent)
-        self._text = Path(str(spec.origin)).read_text(encoding="utf-8")
-        found = list(_CLASS.finditer(self._text))
-        ends = [match.start() for match in found[1:]] + [len(self._text)]
-        self._places = {match[1]: (match.start(), end) for match, end in zip(found, ends, strict=True)}
-        self._execute(0, found[0].start() if found else len(self._text))
-        del self.__dict__["__all__"]  # `import *` takes what is made, not what could be
+        self._texts: dict[str, str] | None = None
+        self._complete: set[str] = set()
+
+    def texts(self) -> dict[str, str]:
+        """The text of each class by name; the file is read when that is first wanted."""
+        if self._texts is None:
+            head, *classes = Path(str(self.__file__)).read_text(encoding="utf-8").split("\nclass ")
+            self._texts = {}
+            before = head
+            for text in classes:
+                decorator = before.rpartition("\n")[2]
+                # What stands between two classes belongs to the second: a decorator, or a condition around a TypedDict.
+                own = re.split(r"\n(?=@|if )", text, maxsplit=1)[0]
+                self._texts[re.split(r"\W", text, maxsplit=1)[0]] = f"{decorator}\nclass {own}\n"
+                before = text
+            self._execute(head.rpartition("\n")[0])
+            self.__dict__.pop("__all__", None)  # `import *` takes what is made, not what could be
+        return self._texts
 
     def __getattr__(self, name: str) -> Any:
         # Early on the underscored names are not there yet, and must not be looked for in themselves.
-        if name.startswith("_") or name not in self._places:
+        if name.startswith("_") or name not in self.texts():
             raise AttributeError(f"module {self.__name__} has no {name}")
+        return self.use(name)
+
+    def use(self, name: str) -> Any:
+        """A class whose instances will be sent: Pulumi then resolves the names in its type hints, so they exist too."""
         self.make([name])
+        if name not in self._complete:
+            self._complete.add(name)
+            self.make(_NESTED.findall(self.texts()[name]))
         return self.__dict__[name]
 
-    def make_mentioned(self, text: str) -> None:
-        """Make the classes of this module that a program text mentions."""
-        self.make(self._mentioned(text))
-
     def make(self, names: Iterable[str]) -> None:
-        """Make the named classes, and those that they mention: type hints are resolved by name when they are used."""
-        wanted = list(names)
-        while wanted:
-            name = wanted.pop()
-            if name not in self.__dict__:
-                start, end = self._places[name]
-                self._execute(start, end)
-                wanted += self._mentioned(self._text[start:end])
+        """Make the named classes, as far as they are this module's and not made yet."""
+        for name in names:
+            if name in self.texts() and name not in self.__dict__:
+                self._execute(self.texts()[name])
 
-    def _mentioned(self, text: str) -> list[str]:
-        # The SDK offers a TypedDict beside each class, which only type checkers look at.
-        return [name for name in set(_WORD.findall(text)) if name in self._places and not name.endswith("ArgsDict")]
-
-    def _execute(self, start: int, end: int) -> None:
-        exec(compile(self._text[start:end], str(self.__file__), "exec"), self.__dict__)  # noqa: S102 - the SDK's own text
+    def _execute(self, text: str) -> None:
+        exec(compile(text, str(self.__file__), "exec"), self.__dict__)  # noqa: S102 - the SDK's own text
 
 
 class _Package(ModuleType):
@@ -80,14 +86,21 @@ class _Package(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "outputs":
             raise AttributeError(name)  # what the import system asks for while these modules are made
-        module = self._module_of(name)
+        nested = name in self._inputs.texts()
+        module = None if nested else self._module_of(name)
+        if not nested and not module:
+            raise AttributeError(f"module {self.__name__} has no {name}")
         if module:
-            self._inputs.make_mentioned((self._folder / f"{module}.py").read_text(encoding="utf-8"))
+            self._inputs.make(_NESTED.findall((self._folder / f"{module}.py").read_text(encoding="utf-8")))
             value = getattr(importlib.import_module(f"{self.__name__}.{module}"), name)
         else:
-            value = getattr(self._inputs, name)
+            value = self._inputs.use(name)
         self.__dict__[name] = value
         return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import system binds a submodule to its package; in Kubernetes' packages class and file have one name.
+        super().__setattr__(name, getattr(value, name, value) if isinstance(value, ModuleType) else value)
 
     def _definitions(self, name: str) -> _Definitions:
         path = self._folder / f"{name}.py"
@@ -114,6 +127,12 @@ def on_demand(name: str) -> ModuleType:
     if spec is None:
         raise ModuleNotFoundError(f"{name} is not installed", name=name)
     return _Package(spec)
+
+
+def prepare() -> None:
+    """Let the Kubernetes packages that components import be made on demand; called before the first of them."""
+    for package in ("admissionregistration.v1", "apps.v1", "core.v1", "helm.v3", "networking.v1", "policy.v1"):
+        on_demand(f"pulumi_kubernetes.{package}")
 
 
 if TYPE_CHECKING:

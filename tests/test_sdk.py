@@ -36,7 +36,7 @@ def describe(cls):
         inside = _types.unwrap_type(found) if found else None
         for inner in [inside, *getattr(inside, "__args__", ())]:
             if inspect.isclass(inner) and inner.__module__.startswith("pulumi_cloudflare"):
-                describe(inner)
+                describe(getattr(package if inner.__name__.endswith("Args") else package.outputs, inner.__name__))
 
 for name in names:
     found = getattr(package, name)

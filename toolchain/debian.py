@@ -37,6 +37,7 @@ CHECKERS = (
     DebianTool("kea-dhcp4", "kea-dhcp4-server"),
     DebianTool("dhcpd", "isc-dhcp-server"),
     DebianTool("nginx", "nginx"),
+    DebianTool("unbound-checkconf", "unbound"),
     # Linked statically; the package's dependencies are 200 MB of scripts for the server's web pages.
     DebianTool("promtool", "prometheus", "usr/bin", dependencies=False),
 )
