@@ -131,7 +131,15 @@ def on_demand(name: str) -> ModuleType:
 
 def prepare() -> None:
     """Let the Kubernetes packages that components import be made on demand; called before the first of them."""
-    for package in ("admissionregistration.v1", "apps.v1", "core.v1", "helm.v3", "networking.v1", "policy.v1"):
+    for package in (
+        "admissionregistration.v1",
+        "apps.v1",
+        "core.v1",
+        "helm.v3",
+        "meta.v1",
+        "networking.v1",
+        "policy.v1",
+    ):
         on_demand(f"pulumi_kubernetes.{package}")
 
 
