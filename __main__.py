@@ -32,9 +32,8 @@ cilium = CiliumNetwork("cilium", CiliumNetworkArgs.of(config), verified)
 network = network_namespace(config, verified)
 namespace = network.metadata.name
 
-namespaces = None
-if config.network_policies.enabled:
-    namespaces = ApplicationNamespaces("namespaces", ApplicationNamespacesArgs.of(config), verified)
+# With the policies off as well: what runs in a namespace must not go with them.
+namespaces = ApplicationNamespaces("namespaces", ApplicationNamespacesArgs.of(config), verified)
 
 certificates = discovery = tailscale = cloudflare = None
 if config.certificates.enabled:

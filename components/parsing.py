@@ -69,6 +69,7 @@ def _causes(faults: list[ErrorDetails]) -> list[ErrorDetails]:
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """The reason for refusing a key, with the nearest known one."""
+    known = list(known)
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(key.replace("-", "").replace("_", "").lower(), names, n=1)
     return "is not a known key" + (

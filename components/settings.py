@@ -162,7 +162,11 @@ def parse(raw: Mapping[str, Any], get_charts: ChartFinder, given_secrets: Mappin
     Raises ConfigError with every fault found.
     """
     problems = [
-        Problem(key, raw[key], unknown_key(key, GROUPS), "without this key") for key in raw if key not in GROUPS
+        Problem(
+            key, raw[key], unknown_key(key, [*GROUPS, *(secret.key for secret in secrets.SECRETS)]), "without this key"
+        )
+        for key in raw
+        if key not in GROUPS
     ]
     models: dict[str, Any] = {}
     for group, model in GROUPS.items():

@@ -95,7 +95,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     @_answered
     def CheckConfig(self, request: Any, context: Any) -> Any:
         failures = [
-            provider_pb2.CheckFailure(property=name, reason=reason)
+            # Without `property`: the engine would print the value of the one that is named.
+            provider_pb2.CheckFailure(reason=f"{name} {reason}")
             for name, reason in self._foreign_credentials(decode(request.news))
         ]
         return provider_pb2.CheckResponse(inputs=request.news, failures=failures)

@@ -220,7 +220,12 @@ def test_new_application_is_its_ingress_its_flow_and_nothing_else(stack: Stack) 
 
 def test_application_moved_behind_a_login_is_guarded_before_it_is_named(stack: Stack) -> None:
     stack.configure(shipped({"applications": {"shop": {"access": ["staff"]}}}))
-    assert stack.preview().operations() == {"cloudflare-access-application-shop": "create"}
+    assert stack.preview().operations() == {
+        "cloudflare-access-application-shop": "create",
+        # Hosts behind a login are left out of the blocked paths and of the caches.
+        "cloudflare-zone-http_request_firewall_custom": "update",
+        "cloudflare-zone-http_request_cache_settings": "update",
+    }
 
 
 def test_default_deny_in_another_namespace_brings_its_allows_along(stack: Stack) -> None:
