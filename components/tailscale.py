@@ -21,6 +21,7 @@ from pydantic import Field
 from components.applications import PROXY_GROUP, TAILSCALE_CLASS
 from components.charts import Chart, release_args
 from components.cluster import Cluster
+from components.discovery import GATEWAY
 from components.fields import DnsLabel, Model, Network, Problem, ResourceAmounts, Resources, over
 from components.load_balancer import LoadBalancer
 from components.monitoring import Monitoring
@@ -34,7 +35,6 @@ API_VERSION = "tailscale.com/v1alpha1"
 OAUTH_SECRET = "operator-oauth"  # noqa: S105 - the name that the chart mounts when it makes none itself
 DEFAULT_PROXY_CLASS = "default"
 CONNECTOR = "lan"
-GATEWAY = "k8s-gateway"
 
 OPERATOR_RESOURCES = Resources(
     requests=ResourceAmounts(cpu="20m", memory="128Mi"), limits=ResourceAmounts(memory="512Mi")

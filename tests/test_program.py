@@ -7,7 +7,6 @@ from typing import Any
 
 import pulumi
 import pytest
-from pulumi.runtime.rpc import _special_sig_key
 
 from components import settings
 from tests.configs import (
@@ -20,7 +19,7 @@ from tests.configs import (
     stack_config,
 )
 from tests.recorder import Recorder, Registration, record, run
-from tests.sdk_types import assert_arguments_fit
+from tests.sdk_types import assert_arguments_fit, without_secrets
 
 pytestmark = pytest.mark.unit
 
@@ -117,13 +116,6 @@ def test_every_argument_for_the_two_clouds_fits_their_sdk(program: Program) -> N
     assert len(clouds) > 15
     for entry in clouds:
         assert_arguments_fit(entry)
-
-
-def without_secrets(value: Any) -> Any:
-    """A value with everything that is marked as secret taken out."""
-    if isinstance(value, dict):
-        return {} if _special_sig_key in value else {key: without_secrets(inner) for key, inner in value.items()}
-    return [without_secrets(inner) for inner in value] if isinstance(value, list) else value
 
 
 def test_every_secret_is_marked_as_such_wherever_it_ends(prod: list[Registration]) -> None:

@@ -13,7 +13,7 @@ ADDRESS_TYPES = (RecordType.A, RecordType.AAAA, RecordType.CNAME)
 
 
 def _behind_tunnel(layers: Layers) -> list[Published]:
-    return layers.cloudflare.behind_tunnel(layers.applications.published(layers.cluster.domain))
+    return layers.cloudflare.behind_tunnel(layers.published)
 
 
 def _under(name: str, domain: str) -> bool:

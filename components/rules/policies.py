@@ -152,7 +152,7 @@ def tunnel_targets(layers: Layers) -> Iterator[Problem]:
 def visible_labels(layers: Layers) -> Iterator[Problem]:
     """Published applications under default deny, and Prometheus, have labels that policies can see."""
     denied = flows.restricted(layers)
-    for application in layers.applications.published(layers.cluster.domain):
+    for application in layers.published:
         if application.namespace in denied:
             for problem in unseen_labels(dict(application.pod_labels)):
                 yield problem.under(f"applications.{application.name}.podLabels")

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from components.applications import TAILSCALE_CLASS
+from components.discovery import GATEWAY
 from components.fields import Problem
 from components.rules.layers import Layers
-from components.tailscale import GATEWAY, advertised_routes
+from components.tailscale import advertised_routes
 
 TAILSCALE_ADDRESSES = IPv4Network("100.64.0.0/10")
 """Addresses of the tailnet's own devices."""
@@ -83,7 +84,7 @@ def device_names(layers: Layers) -> Iterator[Problem]:
     if tailscale.connector:
         for replica in range(tailscale.connector.replicas):
             owners[f"{tailscale.connector.hostname}-{replica}"] = "the subnet router (tailscale.connector.hostname)"
-    for application in layers.applications.published(layers.cluster.domain):
+    for application in layers.published:
         if application.ingress_class == TAILSCALE_CLASS and application.host in owners:
             reason = f"is the name of {owners[application.host]}; one of them would be called {application.host}-1"
             yield Problem(f"applications.{application.name}", application.host, reason, f"{application.host}-web")

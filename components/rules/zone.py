@@ -229,7 +229,7 @@ def edge_certificates(layers: Layers) -> Iterator[Problem]:
 def application_access(layers: Layers) -> Iterator[Problem]:
     """An application's Access policies exist, and Cloudflare sees its requests."""
     edge = layers.cloudflare
-    for application in layers.applications.published(layers.cluster.domain):
+    for application in layers.published:
         key = f"applications.{application.name}.access"
         shown = list(application.access)
         if not shown:
@@ -251,7 +251,7 @@ def access_applications(layers: Layers) -> Iterator[Problem]:
     edge, domain = layers.cloudflare, layers.cluster.domain
     if not edge.enabled:
         return
-    published = layers.applications.published(domain)
+    published = layers.published
     behind = _behind_tunnel(layers)
     inside = {each.host: each for each in published if each.ingress_class != edge.tunnel.ingress_class}
     outside = {each.host for each in behind} | {rule.host for rule in edge.tunnel.rules}
@@ -278,7 +278,7 @@ def access_applications(layers: Layers) -> Iterator[Problem]:
 
 
 def _behind_tunnel(layers: Layers) -> list[Published]:
-    return layers.cloudflare.behind_tunnel(layers.applications.published(layers.cluster.domain))
+    return layers.cloudflare.behind_tunnel(layers.published)
 
 
 def _under(name: str, domain: str) -> bool:
