@@ -29,6 +29,8 @@ def main(arguments: Sequence[str], root: Path) -> int:
     try:
         stamp = _set_up(options.groups or ["preview"], layout, refresh=options.refresh)
         settings = environment(layout, os.environ, fallback_pair=stamp.pair == "fallback")
+        if options.keep_login:
+            settings = {**os.environ, "PATH": settings["PATH"]}
         if options.stack:
             from toolchain.local_stack import prepare  # noqa: PLC0415 - only where needed: it costs start-up time
 
@@ -67,7 +69,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="setup.py",
-        usage="%(prog)s [--refresh] [--print-env] [--stack STACK] [GROUP ...] [-- COMMAND ...]",
+        usage="%(prog)s [--refresh] [--print-env] [--keep-login] [--stack STACK] [GROUP ...] [-- COMMAND ...]",
         description="Set up what the make targets need, once, in .cache and the user's cache folder; then run COMMAND.",
     )
     parser.add_argument(
@@ -78,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--refresh", action="store_true", help="decide again what to use, download or build")
     parser.add_argument("--print-env", action="store_true", help="print the environment as lines for a shell to eval")
+    parser.add_argument(
+        "--keep-login", action="store_true", help="run COMMAND with your own Pulumi login, backend and plugins"
+    )
     parser.add_argument(
         "--stack", help="prepare this stack in local state; its settings: .cache/stacks/Pulumi.STACK.yaml"
     )

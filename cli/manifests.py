@@ -1,0 +1,158 @@
+"""The Kubernetes objects behind resources: those that the program declares, and those that its releases render to."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cli.program import PROJECT, Resource
+
+RELEASE = "kubernetes:helm.sh/v3:Release"
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, ten times faster
+_PATCHES = ("Patch",)
+
+
+class RenderError(Exception):
+    """Helm could not render a release; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a cluster offers, as charts ask for it: its version and its API versions beyond Kubernetes' own."""
+
+    kube_version: str = "1.33.4"
+    api_versions: tuple[str, ...] = ("monitoring.coreos.com/v1",)
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """What names an object in a cluster; the namespace is empty for objects of the whole cluster."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        place = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {place}{self.name}"
+
+
+@dataclass(frozen=True)
+class Object:
+    """One Kubernetes object and the resource (URN) that brings it."""
+
+    manifest: Mapping[str, Any]
+    origin: str
+    hook: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Its name in the cluster. The API group stands for all its versions."""
+        metadata = self.manifest.get("metadata") or {}
+        group = self.manifest["apiVersion"].rpartition("/")[0]
+        return Key(group, self.manifest["kind"], metadata.get("namespace") or "", metadata.get("name") or "")
+
+
+def objects(resources: Iterable[Resource], capabilities: Capabilities | None = None) -> list[Object]:
+    """Every object that these resources stand for; releases are rendered side by side.
+
+    Raises RenderError when a chart is not there or refuses its values.
+    """
+    known = list(resources)
+    releases = [resource for resource in known if resource.type == RELEASE]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rendered = [*pool.map(lambda release: render(release, capabilities or Capabilities()), releases)]
+    found = [Object(resource.inputs, resource.urn) for resource in known if is_object(resource)]
+    return found + [entry for entries in rendered for entry in entries]
+
+
+def is_object(resource: Resource) -> bool:
+    """Whether a resource is one object in a cluster: neither a release nor a patch of what others own."""
+    return (
+        resource.type.startswith("kubernetes:")
+        and resource.type != RELEASE
+        and not resource.type.endswith(_PATCHES)
+        and "kind" in resource.inputs
+    )
+
+
+def render(release: Resource, capabilities: Capabilities) -> list[Object]:
+    """The objects of one release, CRDs and hooks included; kept by digest, as rendering takes up to a second."""
+    inputs = release.inputs
+    chart = PROJECT / str(inputs["chart"])
+    if not chart.exists():
+        raise RenderError(f"release {inputs['name']}: its chart {inputs['chart']} is not there")
+    question = [inputs["name"], inputs["namespace"], inputs.get("values") or {}, inputs.get("skipCrds", False)]
+    digest = hashlib.sha256(chart.read_bytes())
+    digest.update(json.dumps([question, capabilities.kube_version, capabilities.api_versions]).encode())
+    kept = PROJECT / ".cache/renderings" / f"{digest.hexdigest()}.json"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        documents = _template(chart, inputs, capabilities)
+        part = kept.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(documents, default=str))
+        part.rename(kept)
+    manifests: list[dict[str, Any]] = json.loads(kept.read_text())
+    return [
+        Object(_placed(manifest, inputs["namespace"]), release.urn, "helm.sh/hook" in _annotations(manifest))
+        for manifest in manifests
+    ]
+
+
+def _template(chart: Path, inputs: Mapping[str, Any], capabilities: Capabilities) -> list[dict[str, Any]]:
+    program = shutil.which("helm") or str(PROJECT / ".cache/bin/helm")
+    command = [program, "template", inputs["name"], str(chart), "--namespace", inputs["namespace"], "--values", "-"]
+    command += ["--kube-version", capabilities.kube_version]
+    command += [f"--api-versions={version}" for version in capabilities.api_versions]
+    if not inputs.get("skipCrds"):
+        command.append("--include-crds")
+    values = json.dumps(inputs.get("values") or {})
+    try:
+        done = subprocess.run(command, input=values, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise RenderError("helm is not on the PATH; `./anton` sets it up") from None
+    if done.returncode:
+        raise RenderError(f"release {inputs['name']}: {done.stderr.strip()}")
+    return [document for document in yaml.load_all(done.stdout, Loader=_LOADER) if document]
+
+
+_CLUSTER_KINDS = {
+    "APIService",
+    "ClusterIssuer",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "GatewayClass",
+    "IngressClass",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "PriorityClass",
+    "ProxyClass",
+    "StorageClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+}
+
+
+def _placed(manifest: dict[str, Any], namespace: str) -> dict[str, Any]:
+    """With the release's namespace where the chart left it out and the kind has one, as Helm places it."""
+    if manifest["kind"] in _CLUSTER_KINDS or manifest["kind"].startswith(("Cilium", "Cluster")):
+        return manifest
+    metadata = {"namespace": namespace, **(manifest.get("metadata") or {})}
+    return {**manifest, "metadata": metadata}
+
+
+def _annotations(manifest: Mapping[str, Any]) -> Mapping[str, str]:
+    return (manifest.get("metadata") or {}).get("annotations") or {}
