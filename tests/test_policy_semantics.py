@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
+from cli.verdicts import InputError, Judge, Manifest
 from components.policies import UNSEEN_LABELS
-from tests.reachability import Cluster, InputError, Manifest
+from tests.tools import tool
 
 pytestmark = pytest.mark.render
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine() -> None:
+    tool("policy-verdict")
+
 
 ENDPOINTS: dict[str, dict[str, Any]] = {
     "a": {"namespace": "one", "labels": {"app": "a"}},
@@ -35,8 +42,8 @@ def cilium(**spec: Any) -> Manifest:
     return {"kind": "CiliumNetworkPolicy", "metadata": metadata, "spec": {"endpointSelector": {}, **spec}}
 
 
-def cluster(*policies: Manifest, enforcement: str = "default") -> Cluster:
-    return Cluster(policies, ENDPOINTS, enforcement)
+def cluster(*policies: Manifest, enforcement: str = "default") -> Judge:
+    return Judge(policies, ENDPOINTS, enforcement)
 
 
 def app(name: str) -> dict[str, Any]:
@@ -179,7 +186,7 @@ def test_port_without_protocol_is_tcp() -> None:
     ],
 )
 def test_domain_pattern_covers_one_label(pattern: dict[str, str], name: str, allowed: bool) -> None:
-    judged = Cluster([cilium(egress=[{"toFQDNs": [pattern]}])], ENDPOINTS | {"outside": {"domain": name}})
+    judged = Judge([cilium(egress=[{"toFQDNs": [pattern]}])], ENDPOINTS | {"outside": {"domain": name}})
     assert judged.allows("a", "outside", 443) is allowed
 
 
@@ -224,7 +231,7 @@ def test_allow_without_http_rules_voids_those_of_another_for_the_same_pods() -> 
 )
 def test_labels_that_cilium_does_not_see_are_those_that_settings_refuse(label: str, seen: bool) -> None:
     policy = native(podSelector={"matchLabels": {label: "x"}}, policyTypes=["Ingress"])
-    judged = Cluster([policy], ENDPOINTS | {"labelled": {"namespace": "one", "labels": {label: "x"}}})
+    judged = Judge([policy], ENDPOINTS | {"labelled": {"namespace": "one", "labels": {label: "x"}}})
     assert judged.verdict("a", "labelled", 80).ingress["enforced"] is seen
     assert (UNSEEN_LABELS.match(label) is None) is seen
 
@@ -242,7 +249,7 @@ def test_labels_that_cilium_does_not_see_are_those_that_settings_refuse(label: s
 )
 def test_engine_refuses_what_it_cant_judge(policies: list[Manifest], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        Cluster(policies, ENDPOINTS).verdicts([])
+        Judge(policies, ENDPOINTS).verdicts([])
 
 
 def test_verdict_names_the_policies_that_decide() -> None:

@@ -8,12 +8,20 @@ import pytest
 from hypothesis import given, strategies
 from hypothesis import settings as hypothesis_settings
 
+from cli.verdicts import Judge, Manifest, Verdict
 from components.policies import NetworkPolicies, NetworkPoliciesArgs
 from tests.configs import settings_with
-from tests.reachability import Cluster, Manifest, Verdict, manifests
+from tests.reachability import manifests
 from tests.recorder import record
+from tests.tools import tool
 
 pytestmark = pytest.mark.render
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine() -> None:
+    tool("policy-verdict")
+
 
 ID = "0123456789abcdef0123456789abcdef"
 
@@ -301,7 +309,7 @@ def policies(*, infrastructure: bool) -> tuple[Manifest, ...]:
 
 def verdicts(rows: Sequence[Row], of: Sequence[Manifest]) -> dict[Row, Verdict]:
     queries = [{"from": row[0], "to": row[1], "port": row[2], "protocol": row[3]} for row in rows]
-    return dict(zip(rows, Cluster(of, ENDPOINTS).verdicts(queries), strict=True))
+    return dict(zip(rows, Judge(of, ENDPOINTS).verdicts(queries), strict=True))
 
 
 @cache
@@ -368,7 +376,7 @@ def test_every_policy_decides_something_in_the_matrix() -> None:
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
 def test_pods_that_nobody_thought_of_are_denied(namespace: str) -> None:
-    cluster = Cluster(policies(infrastructure=True), ENDPOINTS | {"unforeseen": pod(namespace, app="unforeseen")})
+    cluster = Judge(policies(infrastructure=True), ENDPOINTS | {"unforeseen": pod(namespace, app="unforeseen")})
     assert not cluster.allows("unforeseen", "pod without policies", 80)
     assert not cluster.allows("pod without policies", "unforeseen", 80)
     assert not cluster.allows("unforeseen", "internet", 443)
@@ -383,7 +391,7 @@ def test_default_deny_all_suffices_on_its_own(namespace: str) -> None:
         for policy in policies(infrastructure=True)
         if (policy["metadata"]["namespace"], policy["metadata"]["name"]) == (namespace, "default-deny-all")
     )
-    cluster = Cluster([deny], {"peer": pod("elsewhere", app="peer"), "pod": pod(namespace, app="pod")})
+    cluster = Judge([deny], {"peer": pod("elsewhere", app="peer"), "pod": pod(namespace, app="pod")})
     assert not cluster.allows("peer", "pod", 80)
     assert not cluster.allows("pod", "peer", 80)
     assert not cluster.allows("pod", "cluster DNS", 53, "UDP")
@@ -404,14 +412,14 @@ REQUESTS = [
 
 @pytest.mark.parametrize(("request_", "allowed"), REQUESTS)
 def test_http_rules_let_through_what_they_name(request_: dict[str, Any], allowed: bool) -> None:
-    cluster = Cluster(policies(infrastructure=False), ENDPOINTS)
+    cluster = Judge(policies(infrastructure=False), ENDPOINTS)
     verdict = cluster.verdict("frontend", "api", 80, http=request_)
     assert verdict.allowed is allowed, str(verdict)
     assert verdict.ingress["http"], "the connection must go through the proxy"
 
 
 def test_dns_of_a_namespace_with_domains_goes_through_the_proxy_and_that_of_others_does_not() -> None:
-    cluster = Cluster(policies(infrastructure=False), ENDPOINTS)
+    cluster = Judge(policies(infrastructure=False), ENDPOINTS)
     assert cluster.verdict("backend", "cluster DNS", 53, "UDP", dns="api.example.net").egress["dns"]
     assert "dns" not in cluster.verdict("batch", "cluster DNS", 53, "UDP").egress
 
