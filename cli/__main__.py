@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.program import Program
+from cli.reach import reach
 
 app = typer.Typer(
     name="anton",
@@ -39,6 +40,9 @@ def common(
 ) -> None:
     """Options before the subcommand."""
     context.obj = Options(stack, local)
+
+
+app.command()(reach)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from rich.console import Console
 from cli.cluster import ClusterError
 from cli.manifests import RenderError
 from cli.program import ProgramError
+from cli.verdicts import InputError
 from components.settings import ConfigError
 
 OUT = Console(highlight=False, soft_wrap=True)
@@ -27,7 +28,7 @@ def errors() -> Iterator[None]:
     """Print what went wrong in words and leave with FAILED, instead of a traceback."""
     try:
         yield
-    except (ProgramError, ClusterError, RenderError, ConfigError) as error:
+    except (ProgramError, ClusterError, RenderError, InputError, ConfigError) as error:
         ERR.print(str(error), style="red", markup=False)
         raise typer.Exit(FAILED) from None
 

@@ -75,6 +75,12 @@ def test_direction_that_is_no_policy_type_stays_open() -> None:
     assert judged.allows("a", "a of two", 80)
 
 
+def test_rules_of_a_direction_that_is_no_policy_type_restrict_all_the_same() -> None:
+    """Kubernetes documents otherwise; the program writes no such policy."""
+    judged = cluster(native(podSelector={}, policyTypes=["Egress"], ingress=[{"from": [app("a")]}]))
+    assert not judged.allows("a of two", "b", 80)
+
+
 def test_policy_types_default_to_ingress() -> None:
     judged = cluster(native(podSelector={}))
     assert not judged.allows("a", "b", 80)

@@ -1,0 +1,358 @@
+"""By which ways traffic gets from one end of the network to another, and what stops it: the logic of `anton reach`."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+from urllib.parse import urlsplit
+
+from cli.network import Network, Pods, Port, Route, Service
+from cli.verdicts import Judge
+from components.applications import TAILSCALE_CLASS
+
+HTTPS = 443
+
+
+class UnknownEndError(Exception):
+    """No such source or destination; the text lists what there is."""
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of the traffic; `endpoint` is what the policy engine takes, empty for a published host."""
+
+    name: str
+    kind: str
+    endpoint: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+    pods: Pods | None = field(default=None, hash=False, compare=False)
+    host: str = ""
+    path: str = "/"
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One step on the way: where, what happens there, whether it lets through, and the policies that said so."""
+
+    place: str
+    text: str
+    allowed: bool = True
+    policies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way from source to destination; it is open when every hop is."""
+
+    title: str
+    hops: tuple[Hop, ...]
+
+    @property
+    def allowed(self) -> bool:
+        """Whether traffic passes all hops."""
+        return all(hop.allowed for hop in self.hops)
+
+
+INTERNET = End("internet", "internet", {"entities": ["world"]})
+TAILNET = End("tailnet", "tailnet")
+NODE = End("node", "node", {"entities": ["remote-node"]})
+API_SERVER = End("api-server", "api-server", {"entities": ["kube-apiserver", "remote-node"]})
+NAMED = {end.name: end for end in (INTERNET, TAILNET, NODE, API_SERVER)}
+
+
+def lan(network: Network) -> End:
+    """A client on the LAN: the first free address of the node subnet that the cluster does not use itself."""
+    physical = network.settings.physical
+    taken = {node.address for node in physical.nodes.values()} | {physical.gateway, physical.api_vip}
+    pools = [(pool.start, pool.stop) for pool in network.settings.load_balancer.pools.values()]
+    free = (
+        address
+        for address in reversed(list(physical.subnet.hosts()))
+        if address not in taken and not any(start <= address <= stop for start, stop in pools)
+    )
+    return End("lan", "lan", {"address": str(next(free))})
+
+
+def find(network: Network, text: str) -> End:
+    """The end that a user means. Raises UnknownEndError with what there is."""
+    if text == "lan":
+        return lan(network)
+    if text in NAMED:
+        return NAMED[text]
+    for match in (_address, _host, _labels, _pods):
+        if end := match(network, text):
+            return end
+    names = [str(pods) for pods in network.pods] + [route.host for route in network.routes]
+    near = difflib.get_close_matches(text, [*names, *NAMED, "lan"], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(names)[:12])} and others"
+    raise UnknownEndError(
+        f"{text}: {hint} Ends are internet, lan, tailnet, node, api-server, an address, a host name, "
+        "namespace/workload or namespace/label=value"
+    )
+
+
+def _address(network: Network, text: str) -> End | None:
+    if not re.fullmatch(r"[0-9.]+", text):
+        return None
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        return None
+    if any(node.address == address for node in network.settings.physical.nodes.values()):
+        return End(text, "node", NODE.endpoint)
+    service = next((entry for entry in network.services if entry.address == text), None)
+    if service:
+        return End(str(service), "service", host=text)
+    kind = "lan" if address in network.settings.physical.subnet else "internet"
+    return End(text, kind if not address.is_private or kind == "lan" else "address", {"address": text})
+
+
+def _host(network: Network, text: str) -> End | None:
+    url = urlsplit(text if "://" in text else f"//{text}")
+    host = url.hostname or ""
+    if any(route.host == host for route in network.routes):
+        return End(text, "host", host=host, path=url.path or "/")
+    if "." in host and "/" not in text.removeprefix("https://").removeprefix("http://").rstrip("/"):
+        known = next((rule for rule in network.tunnel if rule.host and rule.matches(host)), None)
+        return End(text, "host" if known else "domain", {} if known else {"domain": host}, host=host)
+    return None
+
+
+def _labels(network: Network, text: str) -> End | None:
+    namespace, _, labels = text.partition("/")
+    if "=" not in labels:
+        return None
+    wanted = dict(pair.split("=", 1) for pair in labels.split(",") if "=" in pair)
+    known = next((pods for pods in network.pods if pods.selected_by(namespace, wanted)), None)
+    return _end(known or Pods(namespace, labels, wanted), text)
+
+
+def _pods(network: Network, text: str) -> End | None:
+    found = [pods for pods in network.pods if text in {str(pods), pods.name}]
+    services = [service for service in network.services if text in {str(service), service.name}]
+    if len({str(pods) for pods in found}) > 1:
+        raise UnknownEndError(f"{text}: which of {', '.join(sorted(map(str, found)))}?")
+    if found:
+        return _end(found[0], str(found[0]))
+    if len(services) == 1:
+        behind = network.behind(services[0])
+        return _end(behind[0], str(services[0])) if behind else End(str(services[0]), "service")
+    return None
+
+
+def _end(pods: Pods, name: str) -> End:
+    return End(name, "pods", pods.endpoint(), pods)
+
+
+class Reach:
+    """The ways through one network."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._enforcement = network.settings.cilium.policy_enforcement.value
+        self._asked = lru_cache(maxsize=None)(self._ask)
+
+    def paths(self, source: End, destination: End, port: int | None, protocol: str = "TCP") -> list[Path]:
+        """Every way from source to destination, at least one: where there is none, a path that says why."""
+        if destination.kind == "host":
+            found = [*self._published(source, destination.host, destination.path)]
+        elif destination.kind == "service":
+            found = [*self._by_address(source, destination, port, protocol)]
+        elif destination.pods:
+            found = [*self._to_pods(source, destination.pods, port, protocol)]
+        else:
+            found = [self._direct(source, destination, port or HTTPS, protocol)]
+        return found or [Path("no way", (Hop("nowhere", f"nothing leads from {source.name} to it", allowed=False),))]
+
+    # ---- to pods
+
+    def _to_pods(self, source: End, pods: Pods, port: int | None, protocol: str) -> Iterator[Path]:
+        if source.kind in {"internet", "lan", "tailnet", "address"}:
+            yield from self._from_outside(source, pods, port, protocol)
+            return
+        ports = [Port(port, protocol)] if port else [*pods.ports] or [Port(HTTPS)]
+        for entry in ports:
+            yield Path(f"pod to pod, {entry}", (self._leg(source, pods, entry.number, entry.protocol),))
+
+    def _from_outside(self, source: End, pods: Pods, port: int | None, protocol: str) -> Iterator[Path]:
+        """Pod addresses have no route from outside: only what Services and Ingresses publish leads there."""
+        for route in self.network.routes:
+            service = self.network.service(route.service)
+            if service and pods.selected_by(service.namespace, service.selector):
+                yield from self._by_route(source, route)
+        for service in self.network.services:
+            if service.address and pods.selected_by(service.namespace, service.selector):
+                yield from self._by_address(source, End(str(service), "service", host=service.address), port, protocol)
+
+    # ---- to an address of a LoadBalancer Service
+
+    def _by_address(self, source: End, destination: End, port: int | None, protocol: str) -> Iterator[Path]:
+        service = self.network.service(destination.name)
+        if service is None:
+            return
+        for own, target in service.ports.items():
+            for pods in self.network.behind(service):
+                numbers = [entry for entry in pods.ports if target in {entry.name, entry.number}]
+                number = numbers[0].number if numbers else target
+                if isinstance(number, str) or port not in {None, own, number}:
+                    continue
+                entrance = self._entrance(source, service)
+                kind = numbers[0].protocol if numbers else protocol
+                title = f"{service.address or service} port {own}"
+                if not entrance.allowed:
+                    yield Path(title, (entrance,))
+                    continue
+                yield Path(title, (entrance, self._leg(self._arrives_as(source), pods, number, kind)))
+
+    def _entrance(self, source: End, service: Service) -> Hop:
+        """Whether a client can send to a Service's address at all."""
+        place = f"Service {service}"
+        if source.kind in {"pods", "node", "api-server"}:
+            return Hop(place, f"{service.type} inside the cluster")
+        if not service.address:
+            return Hop(place, f"is {service.type}: no address outside of the cluster", allowed=False)
+        private = IPv4Address(service.address).is_private
+        if source.kind == "internet" and private:
+            return Hop(place, f"{service.address} is a private address: no route from the internet", allowed=False)
+        if source.kind == "tailnet" and not self._advertised(service.address):
+            return Hop(place, f"no subnet router advertises {service.address} to the tailnet", allowed=False)
+        by = "through the tailnet's subnet router" if source.kind == "tailnet" else "announced on the LAN"
+        return Hop(place, f"{service.address}, {by}")
+
+    def _advertised(self, address: str) -> bool:
+        return any(IPv4Address(address) in IPv4Network(network) for network in self.network.advertised)
+
+    def _arrives_as(self, source: End) -> End:
+        """What policies see: a device of the tailnet comes as the subnet router's pod."""
+        return _end(self.network.tailscale_proxies(), source.name) if source.kind == "tailnet" else source
+
+    # ---- to a published host
+
+    def _published(self, source: End, host: str, path: str) -> Iterator[Path]:
+        routes = [route for route in self.network.routes if route.host in {host, ""} and _below(path, route.path)]
+        for route in sorted(routes, key=lambda route: len(route.path), reverse=True)[:1]:
+            yield from self._by_route(source, route)
+        if not routes and any(rule.matches(host) for rule in self.network.tunnel):
+            text = f"no Ingress has {host}{path}: the controller answers 404"
+            yield Path("through the tunnel", (*self._tunnel_hops(source, host), Hop("Ingress", text, allowed=False)))
+
+    def _by_route(self, source: End, route: Route) -> Iterator[Path]:
+        if route.ingress_class == TAILSCALE_CLASS:
+            yield self._by_tailscale(source, route)
+            return
+        tunnel = self.network.settings.cloudflare
+        if tunnel.enabled and route.ingress_class == tunnel.tunnel.ingress_class:
+            yield Path("through Cloudflare", (*self._tunnel_hops(source, route.host), *self._behind(route)))
+        controller = self.network.controller(route.ingress_class)
+        for service in self.network.services:
+            if service.type == "LoadBalancer" and controller.selected_by(service.namespace, service.selector):
+                entrance = self._entrance(source, service)
+                leg = [self._leg(self._arrives_as(source), controller, HTTPS)] if entrance.allowed else []
+                rest = self._behind(route) if entrance.allowed else []
+                yield Path(f"by {service.address or service}", (entrance, *leg, *rest))
+
+    def _by_tailscale(self, source: End, route: Route) -> Path:
+        if source.kind != "tailnet":
+            return Path(
+                "through the tailnet", (Hop("tailnet", "only devices of the tailnet get there", allowed=False),)
+            )
+        entrance = Hop("tailnet", f"device {route.host}, as far as the tailnet's policy grants it")
+        return Path("through the tailnet", (entrance, *self._behind(route)))
+
+    def _tunnel_hops(self, source: End, host: str) -> Iterator[Hop]:
+        network = self.network
+        if source.kind in {"pods", "node", "api-server"}:
+            yield self._leg(source, INTERNET, HTTPS)
+        named = host in network.public_names or f"*.{host.partition('.')[2]}" in network.public_names
+        text = f"{host} is {'' if named else 'not '}in the public zone"
+        yield Hop("Cloudflare DNS", text, allowed=named)
+        if host in network.guarded:
+            yield Hop("Cloudflare Access", "asks who it is; lets in whom the application's policies name")
+        rule = next((rule for rule in network.tunnel if rule.matches(host)), None)
+        if rule is None or not rule.host:
+            yield Hop("tunnel", f"no rule for {host}: the catch-all answers 404", allowed=False)
+            return
+        yield Hop("tunnel", f"rule {rule.host} leads to {rule.service}")
+        target = urlsplit(rule.service)
+        labels = (target.hostname or "").split(".")
+        service = network.service(f"{labels[1]}/{labels[0]}") if len(labels) > 1 else None
+        if service is None:
+            yield Hop("tunnel", f"{rule.service} is no Service of this network", allowed=False)
+            return
+        for pods in network.behind(service)[:1]:
+            number = _target(service, target.port or HTTPS, pods)
+            yield self._leg(_end(network.cloudflared(), "cloudflared"), pods, number)
+
+    def _behind(self, route: Route) -> list[Hop]:
+        """From the pods that serve a class to those behind the Service."""
+        service = self.network.service(route.service)
+        if service is None:
+            return [Hop(f"Ingress {route.ingress}", f"Service {route.service} does not exist", allowed=False)]
+        hop = Hop(f"Ingress {route.ingress}", f"{route.host}{route.path} to Service {route.service} port {route.port}")
+        targets = self.network.behind(service)
+        if not targets:
+            return [hop, Hop(f"Service {service}", "no pods behind it", allowed=False)]
+        server = self.network.controller(route.ingress_class)
+        port = next(iter(service.ports)) if isinstance(route.port, str) else route.port
+        return [hop, self._leg(_end(server, str(server)), targets[0], _target(service, port, targets[0]))]
+
+    # ---- what policies say
+
+    def _direct(self, source: End, destination: End, port: int, protocol: str) -> Path:
+        if destination.kind == "tailnet" or not source.endpoint or not destination.endpoint:
+            reason = "the tailnet's own policy decides on its devices, not the cluster"
+            return Path("direct", (Hop("tailnet", reason, allowed=False),))
+        return Path(f"direct, {port}/{protocol}", (self._leg(source, destination, port, protocol),))
+
+    def _leg(self, source: End, destination: End | Pods, port: int, protocol: str = "TCP") -> Hop:
+        end = _end(destination, str(destination)) if isinstance(destination, Pods) else destination
+        place = f"{source.name} to {end.name} {port}/{protocol}"
+        allowed, text, policies = self._asked(_frozen(source.endpoint), _frozen(end.endpoint), port, protocol)
+        return Hop(place, text, allowed, policies)
+
+    def _ask(self, source: Any, destination: Any, port: int, protocol: str) -> tuple[bool, str, tuple[str, ...]]:
+        ends = {"from": _thawed(source), "to": _thawed(destination)}
+        judge = Judge(self.network.policies, ends, self._enforcement, self.network.namespaces)
+        verdict = judge.verdict("from", "to", port, protocol)
+        for side, words in ((verdict.egress, "on the way out"), (verdict.ingress, "on the way in")):
+            if not side["allowed"]:
+                return False, f"denied {words}: restricted, and nothing allows it", tuple(side["policies"])
+        policies = (*verdict.egress["policies"], *verdict.ingress["policies"])
+        proxied = [rule for side in (verdict.egress, verdict.ingress) for rule in side.get("http") or ()]
+        text = "allowed" if policies else "allowed: no policy restricts either end"
+        return True, f"{text}, only these requests: {proxied}" if proxied else text, policies
+
+
+def _target(service: Service, port: int, pods: Pods) -> int:
+    target = service.ports.get(port, port)
+    if isinstance(target, int):
+        return target
+    return next((entry.number for entry in pods.ports if entry.name == target), port)
+
+
+def _below(path: str, prefix: str) -> bool:
+    """Whether an Ingress path of type Prefix takes a URL path: by elements, as Kubernetes compares them."""
+    wanted, own = prefix.rstrip("/").split("/"), path.rstrip("/").split("/")
+    return own[: len(wanted)] == wanted
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ("dict", tuple((key, _frozen(entry)) for key, entry in sorted(value.items())))
+    return ("list", tuple(map(_frozen, value))) if isinstance(value, list) else value
+
+
+def _thawed(value: Any) -> Any:
+    match value:
+        case ("dict", entries):
+            return {key: _thawed(entry) for key, entry in entries}
+        case ("list", entries):
+            return [_thawed(entry) for entry in entries]
+    return value
+
+
+def outside(network: Network) -> Iterable[End]:
+    """The ends outside of the cluster from which clients come."""
+    return (INTERNET, lan(network), TAILNET)
