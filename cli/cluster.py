@@ -35,7 +35,8 @@ class Cluster:
         Raises ClusterError when the kubeconfig has no such context.
         """
         kubernetes = program.settings.kubernetes
-        file = str(PROJECT / kubernetes.kubeconfig) if kubernetes.kubeconfig else None
+        own = str(PROJECT / kubernetes.kubeconfig) if kubernetes.kubeconfig else None
+        file = own or program.environment.get("KUBECONFIG")
         try:
             api = config.new_client_from_config(  # type: ignore[no-untyped-call]
                 file, kubernetes.context
@@ -43,6 +44,8 @@ class Cluster:
         except ConfigException as error:
             raise ClusterError(f"context {kubernetes.context}: {error}") from None
         api.configuration.retries = urllib3.Retry(total=1, backoff_factor=0.2)
+        # A kubeconfig that asks for no verification has its user's consent; once a request would be too often.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         return cls(api, kubernetes.context)
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
