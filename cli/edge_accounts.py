@@ -139,7 +139,7 @@ def tailnet(program: Program) -> Tailnet:
     key = program.environment.get("TAILSCALE_API_KEY")
     client = (
         program.environment.get("TAILSCALE_OAUTH_CLIENT_ID", ""),
-        os.environ.get("TAILSCALE_OAUTH_CLIENT_SECRET", ""),
+        program.environment.get("TAILSCALE_OAUTH_CLIENT_SECRET", ""),
     )
     if not key and not all(client):
         raise AccountError(
