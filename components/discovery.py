@@ -31,6 +31,7 @@ from components.fields import (
     LabelValue,
     Model,
     Problem,
+    Protocol,
     ResourceAmounts,
     Resources,
     over,
@@ -88,13 +89,6 @@ def _external_host(value: Any) -> Any:
     if value.endswith((".svc", ".cluster.local")):
         raise ValueError("is a Service of the cluster; clients name it themselves, within its namespace's policies")
     return value
-
-
-class Protocol(StrEnum):
-    """Transport of a port."""
-
-    TCP = "TCP"
-    UDP = "UDP"
 
 
 class NamedPort(Model):

@@ -7,6 +7,7 @@ pool clear of the router) is judged by the models' `problems` methods and by `ru
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -26,14 +27,28 @@ class Problem:
     value: object
     reason: str
     example: object
+    because: tuple[str, ...] = ()
+    """Other keys that the judgement rests on. The problem is dropped when one of them is at fault itself, whose value a
+    default stands for then."""
 
     def under(self, prefix: str) -> Self:
-        """The same problem with its key placed below `prefix`."""
-        return replace(self, key=f"{prefix}.{self.key}".removesuffix("."))
+        """The same problem with its keys placed below `prefix`."""
+        return replace(self, key=_below(prefix, self.key), because=tuple(_below(prefix, key) for key in self.because))
+
+
+def _below(prefix: str, key: str) -> str:
+    return f"{prefix}.{key}".removesuffix(".")
 
 
 class UnreadError(Exception):
     """A rule asked for a required value that was missing or at fault; the fault itself is reported elsewhere."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """Metadata beside a pattern: what it asks for, as the reason for refusing a value that does not match."""
+
+    words: str
 
 
 class Model(BaseModel):
@@ -120,21 +135,36 @@ MacAddress = Annotated[str, AfterValidator(_mac), Field(examples=["00:00:5e:00:5
 DomainName = Annotated[str, AfterValidator(_domain), Field(examples=["example.com"])]
 """A DNS domain of two labels or more, not under .local."""
 
-DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"), Field(examples=["k8s-1"])]
+DnsLabel = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"),
+    Form("must be at most 63 lower-case letters, digits and hyphens, with no hyphen at either end"),
+    Field(examples=["my-app"]),
+]
 """A DNS label as Kubernetes takes it for names (RFC 1123)."""
 
 LabelValue = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"), Field(examples=["sw1-port3"])
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"),
+    Form("must be at most 63 letters, digits, hyphens, underscores and dots, with a letter or digit at both ends"),
+    Field(examples=["my-app"]),
 ]
 """A Kubernetes label value."""
 
 InterfaceName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,14}$"), Field(examples=["enp87s0"])
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,14}$"),
+    Form("must be the name of a network interface: at most 15 letters, digits, hyphens, underscores and dots"),
+    Field(examples=["enp87s0"]),
 ]
 """A Linux network interface name (at most 15 characters)."""
 
 Cpu = Annotated[
-    str, BeforeValidator(_digits), StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?m?$"), Field(examples=["100m"])
+    str,
+    BeforeValidator(_digits),
+    StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?m?$"),
+    Form("must be a number of CPU cores, or of thousandths with m behind it"),
+    Field(examples=["100m"]),
 ]
 """CPU cores as Kubernetes writes them; m stands for thousandths."""
 
@@ -142,15 +172,28 @@ Memory = Annotated[
     str,
     BeforeValidator(_digits),
     StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(k|Ki|M|Mi|G|Gi)?$"),
+    Form("must be a number of bytes, alone or with k, Ki, M, Mi, G or Gi behind it"),
     Field(examples=["256Mi"]),
 ]
 """Bytes as Kubernetes writes them."""
+
+
+class Protocol(StrEnum):
+    """Transport of a port."""
+
+    TCP = "TCP"
+    UDP = "UDP"
+
 
 Seconds = Annotated[int, Field(gt=0, le=86400 * 366, examples=[65])]
 """A duration in whole seconds."""
 
 NginxSize = Annotated[
-    str, BeforeValidator(_digits), StringConstraints(pattern=r"^[0-9]+[kKmMgG]?$"), Field(examples=["50m"])
+    str,
+    BeforeValidator(_digits),
+    StringConstraints(pattern=r"^[0-9]+[kKmMgG]?$"),
+    Form("must be a whole number of bytes, alone or with k, m or g behind it"),
+    Field(examples=["50m"]),
 ]
 """A size as NGINX writes it: bytes, or with k, m or g; 0 means no limit where NGINX knows one."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from components import infrastructure_flows as infrastructure
 from components.applications import Published
+from components.fields import Protocol
 from components.policy_objects import (
     Allow,
     Domains,
@@ -19,7 +20,6 @@ from components.policy_objects import (
     Pods,
     Policy,
     PolicyPort,
-    Protocol,
 )
 
 if TYPE_CHECKING:

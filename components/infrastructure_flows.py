@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from components.applications import TAILSCALE_CLASS
+from components.fields import Protocol
 from components.nginx import ServiceType, release_name
-from components.policy_objects import Allow, Entities, Networks, Peer, Pods, Policy, PolicyPort, Protocol
+from components.policy_objects import Allow, Entities, Networks, Peer, Pods, Policy, PolicyPort
 
 if TYPE_CHECKING:
     from components.rules.layers import Layers

@@ -37,8 +37,10 @@ class Node(Model):
     )
     interface: InterfaceName = Field(default="enp87s0", description="name of that network card in Linux")
     link_speed_mbps: int = Field(default=1000, gt=0, description="negotiated link speed, Mb/s", examples=[1000])
-    rack: LabelValue | None = Field(default=None, description="where the machine stands")
-    switch_port: LabelValue | None = Field(default=None, description="switch and port of the link")
+    rack: LabelValue | None = Field(default=None, description="where the machine stands", examples=["shelf-1"])
+    switch_port: LabelValue | None = Field(
+        default=None, description="switch and port of the link", examples=["sw1-port3"]
+    )
 
 
 class AddressRange(Model):

@@ -19,8 +19,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from components import flows, policy_objects
 from components.applications import LabelKey, Port
-from components.fields import DnsLabel, LabelValue, Model, Network, Problem
-from components.policy_objects import Policy, Protocol
+from components.fields import DnsLabel, LabelValue, Model, Network, Problem, Protocol
+from components.policy_objects import Policy
 
 if TYPE_CHECKING:
     from components.rules.layers import Layers

@@ -6,7 +6,6 @@ entities such as the nodes or the API server, HTTP rules, and domains.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -20,12 +19,7 @@ from pulumi_kubernetes.networking.v1 import (
     NetworkPolicySpecArgs,
 )
 
-
-class Protocol(StrEnum):
-    """Transport protocols that policies know."""
-
-    TCP = "TCP"
-    UDP = "UDP"
+from components.fields import Protocol
 
 
 @dataclass(frozen=True)
