@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cli.adopt import import_
 from cli.program import Program
 from cli.reach import reach
 
@@ -43,6 +44,7 @@ def common(
 
 
 app.command()(reach)
+app.command("import")(import_)
 
 
 if __name__ == "__main__":

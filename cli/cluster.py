@@ -27,6 +27,7 @@ class Cluster:
     def __init__(self, api: client.ApiClient, context: str) -> None:
         self._api = api
         self.context = context
+        self._discovered: dict[str, dict[str, tuple[str, bool]]] = {}
 
     @classmethod
     def of(cls, program: Program) -> Self:
@@ -90,6 +91,24 @@ class Cluster:
             if not more:
                 return
 
+    def object(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        """The object of that kind and name, or None when it or its kind does not exist."""
+        found = self._kinds(api_version).get(kind)
+        if found is None:
+            return None
+        plural, namespaced = found
+        place = f"namespaces/{namespace or 'default'}/" if namespaced else ""
+        return self.find(f"{_root(api_version)}/{place}{plural}/{name}")
+
+    def _kinds(self, api_version: str) -> dict[str, tuple[str, bool]]:
+        """Plural name of each kind of an API version, and whether it has namespaces."""
+        if api_version not in self._discovered:
+            found = (self.find(_root(api_version)) or {}).get("resources") or []
+            self._discovered[api_version] = {
+                entry["kind"]: (entry["name"], entry["namespaced"]) for entry in found if "/" not in entry["name"]
+            }
+        return self._discovered[api_version]
+
     @cached_property
     def capabilities(self) -> Capabilities:
         """The cluster's version and API versions, for rendering charts as Helm would there."""
@@ -97,3 +116,7 @@ class Cluster:
         groups = self.get("/apis")["groups"]
         versions = sorted(entry["groupVersion"] for group in groups for entry in group["versions"])
         return Capabilities(version, tuple(versions))
+
+
+def _root(api_version: str) -> str:
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"

@@ -31,7 +31,7 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """How Pulumi's JSON writes a value that is known after the update only."""
 
 SECRET = "[secret]"  # noqa: S105 - what Pulumi prints in place of one
-_SECRET_MARK = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key that marks special values in a state
+SECRET_MARK = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key that marks special values in a state
 
 
 class ProgramError(Exception):
@@ -148,13 +148,14 @@ class Program:
     @cached_property
     def plan(self) -> Plan:
         """What `pulumi preview` says, once for this object."""
-        return self._plan()
+        return self.preview()
 
     def refreshed_plan(self) -> Plan:
         """What `pulumi preview --refresh` says: against the cluster and the accounts as they are now."""
-        return self._plan("--refresh")
+        return self.preview("--refresh")
 
-    def _plan(self, *arguments: str) -> Plan:
+    def preview(self, *arguments: str) -> Plan:
+        """What `pulumi preview` says with arguments of its own."""
         document = json.loads(self.run("preview", "--json", "--suppress-progress", *arguments))
         return Plan(tuple(_change(step) for step in document.get("steps", [])))
 
@@ -202,7 +203,7 @@ def _change(step: Mapping[str, Any]) -> Change:
 def _masked(value: Any) -> Any:
     """With everything that a state marks as secret (and keeps encrypted) masked as previews do."""
     if isinstance(value, Mapping):
-        return SECRET if _SECRET_MARK in value else {key: _masked(entry) for key, entry in value.items()}
+        return SECRET if SECRET_MARK in value else {key: _masked(entry) for key, entry in value.items()}
     return [_masked(entry) for entry in value] if isinstance(value, list) else value
 
 
