@@ -61,7 +61,10 @@ def settled(deployment: dict[str, Any], planned: Mapping[str, Resource], live: L
         if entry:
             inputs = _inputs(entry["inputs"], resource)
             entry["inputs"], entry["protect"] = inputs, resource.protect
-            entry["outputs"][_RECORDED] = _secret(inputs) if resource.type == RELEASE else inputs
+            if resource.type == RELEASE:
+                entry["outputs"] |= inputs | {_RECORDED: _secret(inputs)}
+            else:
+                entry["outputs"][_RECORDED] = inputs
         else:
             deployment["resources"].append(_patch(resource, known))
     return agreed, differing
