@@ -97,12 +97,13 @@ class Plan:
     @property
     def planned(self) -> list[Resource]:
         """The resources of the stack as it will be."""
-        return [change.new for change in self.changes if change.new and change.operation not in {"delete", "discard"}]
+        gone = {"delete", "discard", "refresh"}
+        return [change.new for change in self.changes if change.new and change.operation not in gone]
 
     @property
     def deployed(self) -> list[Resource]:
         """The resources of the stack as it is."""
-        return [change.old for change in self.changes if change.old]
+        return [change.old for change in self.changes if change.old and change.operation != "refresh"]
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Program:
 
     def preview(self, *arguments: str) -> Plan:
         """What `pulumi preview` says with arguments of its own."""
-        document = json.loads(self.run("preview", "--json", "--suppress-progress", *arguments))
+        document = json.loads(self.run("preview", "--json", "--show-sames", "--suppress-progress", *arguments))
         return Plan(tuple(_change(step) for step in document.get("steps", [])))
 
     @cached_property
