@@ -1,60 +1,100 @@
 """From a config object to a model, with every fault as a Problem instead of the first one as an exception."""
 
 import difflib
-from collections.abc import Iterable
-from copy import deepcopy
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError, create_model
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from components.fields import Model, Problem
+from components.fields import Form, Model, Problem
 
 Path = tuple[int | str, ...]
 M = TypeVar("M", bound=Model)
 
+HIDDEN = "(not shown)"
+"""Stands where a value may be a secret."""
 
-def parse_group(model: type[M], raw: Any) -> tuple[M, list[Problem]]:
-    """The model read from a config object, and its faults with keys relative to that object.
+KEY_MARKER = "[key]"
+"""The last step of the path of a fault in a mapping's key, as pydantic marks it."""
+
+_SECRET_NAME = re.compile(r"token|secret|passw|passphrase|credential|key$", re.IGNORECASE)
+_LEFT_OUT = object()
+"""Stands in a list for an item at fault, so that the others keep their places."""
+
+
+@dataclass(frozen=True)
+class Reading(Generic[M]):
+    """What was made of a config object; all keys are relative to it.
+
+    `model` holds what could be read, with defaults for the rest. `meant` are keys that were probably meant by unknown
+    ones. `numbering` has, for each list of which items were left out, the places that the others have in the config.
+    """
+
+    model: M
+    problems: list[Problem] = field(default_factory=list)
+    meant: frozenset[str] = frozenset()
+    numbering: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+def parse_group(model: type[M], raw: Any) -> Reading[M]:
+    """The model read from a config object, and its faults.
 
     Values at fault are left out until the rest is valid, so that rules can judge the rest and all faults come in one
     report. Asking the model for a required value that was left out raises UnreadError.
     """
-    problems: list[Problem] = []
     if not isinstance(raw, dict):
-        problems, raw = [Problem("", raw, "must be an object", "see docs/configuration.md")], {}
+        problem = Problem("", raw, _reason(raw, "dict_type"), "see docs/configuration.md")
+        return replace(parse_group(model, {}), problems=[problem])
+    raw = _with_text_keys(raw)
     if model.mapping_field:
         raw = {model.mapping_field: raw}
-    rest, reader, unread = deepcopy(raw), model, set[str]()
+    try:
+        return Reading(model.model_validate(raw))
+    except ValidationError as error:
+        return _read_rest(model, raw, error.errors())
+
+
+def _read_rest(model: type[M], raw: Any, faults: list[ErrorDetails]) -> Reading[M]:
+    """The model without the values at `faults`, which are removed from `raw`."""
+    found = _causes(faults)
+    meant = {key for fault in found if (key := _meant(model, fault))}
+    problems = [_problem(model, fault) for fault in found]
+    # A misspelt key is one fault: the right one is then missing only because of it.
+    problems = [each for each, fault in zip(problems, found, strict=True) if not _follows(each.key, fault, meant)]
+    reader, unread = model, set[str]()
     while True:
-        try:
-            result = reader.model_validate(rest)
-            break
-        except ValidationError as error:
-            faults = _causes(error.errors())
-        problems = problems or [_problem(model, fault) for fault in faults]
         for fault in reversed(faults):
             path = _without_key_marker(fault["loc"])
             if fault["type"] != "missing":
-                _leave_out(rest, path)
+                _leave_out(raw, path)
             elif len(path) > 1:
                 # A node without its address, say, can't be judged: it goes as a whole.
-                _leave_out(rest, path[:-1])
+                _leave_out(raw, path[:-1])
             else:
                 unread.add(next(name for name in model.model_fields if to_camel(name) == path[0]))
         if unread:
             optional: dict[str, Any] = dict.fromkeys(unread, (Any, None))
             reader = create_model(model.__name__, __base__=model, **optional)
+        try:
+            result = reader.model_validate(_compact(raw))
+            break
+        except ValidationError as error:
+            faults = [{**fault, "loc": _original(raw, fault["loc"])} for fault in error.errors()]
     for name in unread:
         del result.__dict__[name]
-    if model.mapping_field:
-        prefix = f"{model.mapping_field}."
-        problems = [replace(problem, key=problem.key.removeprefix(prefix)) for problem in problems]
-    return result, problems
+    start = f"{model.mapping_field}." if model.mapping_field else ""
+    return Reading(
+        result,
+        [replace(problem, key=problem.key.removeprefix(start)) for problem in problems],
+        frozenset(key.removeprefix(start) for key in meant),
+        {key.removeprefix(start): places for key, places in _numbering(raw)},
+    )
 
 
 def _causes(faults: list[ErrorDetails]) -> list[ErrorDetails]:
@@ -67,19 +107,54 @@ def _causes(faults: list[ErrorDetails]) -> list[ErrorDetails]:
     return [fault for fault in faults if fault["type"] != "too_short" or not follows(fault)]
 
 
+def _follows(key: str, fault: ErrorDetails, meant: set[str]) -> bool:
+    return fault["type"] == "missing" and key in meant
+
+
+def _meant(model: type[Model], fault: ErrorDetails) -> str | None:
+    """The key that was probably meant by an unknown one."""
+    if fault["type"] != "extra_forbidden":
+        return None
+    *parents, name = fault["loc"]
+    near = nearest_key(str(name), map(to_camel, _place(model, fault["loc"]).container.model_fields))
+    return near and _key((*parents, near))
+
+
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """The reason for refusing a key, with the nearest known one."""
-    known = list(known)
+    known = sorted(known)
+    near = nearest_key(key, known)
+    return "is not a known key; " + (f"did you mean {near}?" if near else f"known: {', '.join(known)}")
+
+
+def nearest_key(key: str, known: Iterable[str]) -> str | None:
+    """The known key that a misspelt one probably stands for."""
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(key.replace("-", "").replace("_", "").lower(), names, n=1)
-    return "is not a known key" + (
-        f"; did you mean {names[near[0]]}?" if near else f"; known: {', '.join(sorted(known))}"
-    )
+    return names[near[0]] if near else None
+
+
+def concealed(value: Any, name: str = "") -> Any:
+    """A value as it may be shown: without what is a secret by the name of its key.
+
+    `name` is the key that holds the value itself.
+    """
+    if _SECRET_NAME.search(name):
+        return HIDDEN
+    if isinstance(value, dict):
+        return {key: concealed(inner, str(key)) for key, inner in value.items()}
+    return [concealed(item) for item in value] if isinstance(value, list) else value
+
+
+def _with_text_keys(raw: Any) -> Any:
+    """A copy whose keys are text, as Pulumi hands them over; YAML alone would read `1:` as a number."""
+    if isinstance(raw, dict):
+        return {str(key): _with_text_keys(value) for key, value in raw.items()}
+    return [_with_text_keys(item) for item in raw] if isinstance(raw, list) else raw
 
 
 def _without_key_marker(path: Path) -> Path:
-    """pydantic marks a fault in a mapping's key by a last step `[key]`."""
-    return path[:-1] if path and path[-1] == "[key]" else path
+    return path[:-1] if path and path[-1] == KEY_MARKER else path
 
 
 def _leave_out(raw: Any, path: Path) -> None:
@@ -92,58 +167,150 @@ def _leave_out(raw: Any, path: Path) -> None:
     if isinstance(raw, dict):
         raw.pop(path[-1], None)
     elif isinstance(raw, list) and isinstance(path[-1], int) and path[-1] < len(raw):
-        raw.pop(path[-1])
+        raw[path[-1]] = _LEFT_OUT
+
+
+def _compact(raw: Any) -> Any:
+    """A copy without the places of list items that were left out."""
+    if isinstance(raw, dict):
+        return {key: _compact(value) for key, value in raw.items()}
+    return [_compact(item) for item in raw if item is not _LEFT_OUT] if isinstance(raw, list) else raw
+
+
+def _places(items: list[Any]) -> tuple[int, ...]:
+    """The places of the items that were not left out."""
+    return tuple(place for place, item in enumerate(items) if item is not _LEFT_OUT)
+
+
+def _original(raw: Any, path: Path) -> Path:
+    """The path in `raw` of what stands at `path` in its compact copy."""
+    found: list[int | str] = []
+    for step in path:
+        if isinstance(raw, list) and isinstance(step, int):
+            step = _places(raw)[step]  # noqa: PLW2901 - the same step, counted in `raw`
+        found.append(step)
+        try:
+            raw = raw[step]
+        except (KeyError, IndexError, TypeError):
+            raw = None
+    return tuple(found)
+
+
+def _numbering(raw: Any, key: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
+    """For each list with gaps, outer ones first: its key and the places of what is left of it."""
+    if isinstance(raw, dict):
+        for name, value in raw.items():
+            yield from _numbering(value, f"{key}.{name}".removeprefix("."))
+    elif isinstance(raw, list):
+        if len(places := _places(raw)) < len(raw):
+            yield key, places
+        for place in places:
+            yield from _numbering(raw[place], f"{key}[{place}]")
+
+
+def _key(path: Path) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 def _problem(model: type[Model], fault: ErrorDetails) -> Problem:
-    path = _without_key_marker(fault["loc"])
-    key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
-    container, example = _declared(model, path)
+    path, value = _without_key_marker(fault["loc"]), fault["input"]
+    key, place = _key(path), _place(model, fault["loc"])
     if fault["type"] == "missing":
-        return Problem(key, "(none)", "is required", example)
+        return Problem(key, None, "is required", place.example)
     if fault["type"] == "extra_forbidden":
         name = str(path[-1])
-        reason = container.retired.get(name) or unknown_key(name, map(to_camel, container.model_fields))
-        return Problem(key, fault["input"], reason, "without this key")
-    return Problem(key, fault["input"], _reason(fault), example)
-
-
-def _reason(fault: ErrorDetails) -> str:
-    context = fault.get("ctx", {})
-    if fault["type"] == "value_error":
-        return str(context["error"])
+        reason = place.container.retired.get(name) or unknown_key(name, map(to_camel, place.container.model_fields))
+        return Problem(key, concealed(value, name), reason, "without this key")
     if fault["type"] == "string_pattern_mismatch":
-        return f"does not have the form {context['pattern']}"
-    plain = {
-        "model_type": "must be a mapping (key: value)",
-        "dict_type": "must be a mapping (name: value)",
-        "tuple_type": "must be a list",
-        "string_type": "must be text; a number needs quotes to be text",
-        "string_too_short": "must not be empty",
-        "too_short": "must not be empty",
-    }
-    return plain.get(fault["type"]) or fault["msg"].replace("Input should be", "must be").replace(
-        "Input should", "must"
-    )
+        return Problem(key, value, place.words or "is not written as the example is", place.example)
+    return Problem(key, value, _reason(value, fault["type"], fault["msg"], fault.get("ctx", {})), place.example)
 
 
-def _declared(model: type[Model], path: Path) -> tuple[type[Model], Any]:
-    """The model that holds the last step of `path`, and an example of a value there."""
-    annotation: Any = model
-    container = model
+_REASONS = {
+    "model_type": "must be a mapping (key: value)",
+    "dict_type": "must be a mapping (key: value)",
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+}
+"""Reasons by pydantic's name of the fault."""
+
+_BOUNDS = {
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be {le} or less",
+}
+
+
+def _reason(value: Any, fault: str, message: str = "", context: Mapping[str, Any] | None = None) -> str:
+    """The reason for refusing a value, from pydantic's name of the fault, its message and the message's parts."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None:
+        return "is empty (null)" + ("; a mapping without values is written {}" if fault in _MAPPING_TYPES else "")
+    if fault == "value_error" and context:
+        return str(context["error"])
+    if fault == "string_type" and is_number:
+        return "must be text; a number needs quotes to be text"
+    if fault in _BOUNDS and context:
+        return _BOUNDS[fault].format(**context) if is_number else "must be a number"
+    return _REASONS.get(fault) or message.replace("Input should be", "must be").replace("Input should", "must")
+
+
+_MAPPING_TYPES = ("model_type", "dict_type")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What the models say of a value: the model that holds it, an example of it, and its form in words."""
+
+    container: type[Model]
     example: Any = None
-    for step in path:
+    words: str | None = None
+
+
+def _place(model: type[Model], path: Path) -> _Place:
+    """The place at `path`; with the key marker at its end, that of a name in a mapping."""
+    annotation: Any = model
+    place = _Place(model)
+    for position, step in enumerate(path):
         annotation = plain_annotation(annotation)
         if isinstance(annotation, type) and issubclass(annotation, Model):
-            container = annotation
-            field = next((info for name, info in annotation.model_fields.items() if to_camel(name) == step), None)
-            if field is None:
-                break
-            annotation, example = field.annotation, example_of(field)
-        else:  # a mapping or a list: its item
-            annotation = get_args(annotation)[1 if get_origin(annotation) is dict else 0]
-            example = _example_in(annotation, example)
-    return container, example
+            known = next((info for name, info in annotation.model_fields.items() if to_camel(name) == step), None)
+            if known is None:
+                return replace(place, container=annotation)
+            place = _Place(annotation, example_of(known), _words(known.metadata))
+            annotation = known.annotation
+        elif not (arguments := get_args(annotation)):
+            return place
+        elif path[position + 1 :] == (KEY_MARKER,):
+            name = next(iter(place.example), None) if isinstance(place.example, dict) else _example_for(arguments[0])
+            return replace(place, example=name, words=_words(_metadata(arguments[0])))
+        else:
+            annotation = arguments[1 if get_origin(annotation) is dict else 0]
+            place = replace(place, example=_example_in(annotation, place.example), words=None)
+        place = replace(place, words=_words(_metadata(annotation)) or place.words)
+    return place
+
+
+def _words(metadata: Iterable[Any]) -> str | None:
+    return next((part.words for part in metadata if isinstance(part, Form)), None)
+
+
+def _metadata(annotation: Any) -> Iterator[Any]:
+    """What stands beside a type, and beside the type that may be None."""
+    yield from getattr(annotation, "__metadata__", ())
+    if type(None) in get_args(annotation):
+        for choice in get_args(annotation):
+            yield from getattr(choice, "__metadata__", ())
 
 
 def plain_annotation(annotation: Any) -> Any:
@@ -155,9 +322,9 @@ def plain_annotation(annotation: Any) -> Any:
     return plain_annotation(choices[0]) if optional else annotation
 
 
-def example_of(field: FieldInfo) -> Any:
+def example_of(info: FieldInfo) -> Any:
     """A value that the field takes: its default when that says something, else the example it declares."""
-    default = field.get_default()
+    default = info.get_default()
     if isinstance(default, Model):
         return default.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(default, Enum):
@@ -166,17 +333,30 @@ def example_of(field: FieldInfo) -> Any:
         return [item if isinstance(item, int) else str(item) for item in default]
     if default is not PydanticUndefined and default not in (None, (), {}):
         return default
-    return field.examples[0] if field.examples else _example_in(field.annotation, None)
+    return info.examples[0] if info.examples else _example_for(info.annotation)
 
 
 def _example_in(annotation: Any, container_example: Any) -> Any:
-    """The example in an annotation's metadata, else an item of the container's example."""
-    for part in (annotation, *get_args(annotation)):
-        for info in getattr(part, "__metadata__", ()):
-            if isinstance(info, FieldInfo) and info.examples:
-                return info.examples[0]
-    if isinstance(container_example, dict) and container_example:
+    """The example of a type, else an item of its container's example."""
+    own = _example_for(annotation)
+    if own is None and isinstance(container_example, dict) and container_example:
         return next(iter(container_example.values()))
-    if isinstance(container_example, list) and container_example:
+    if own is None and isinstance(container_example, list) and container_example:
         return container_example[0]
-    return container_example
+    return own
+
+
+def _example_for(annotation: Any) -> Any:
+    """The example that a type declares, or one made from its items'; None when they have none."""
+    for part in _metadata(annotation):
+        if isinstance(part, FieldInfo) and part.examples:
+            return part.examples[0]
+    plain = plain_annotation(annotation)
+    items = [_example_for(item) for item in get_args(plain) if item is not Ellipsis]
+    if get_origin(plain) is tuple and items[0] is not None:
+        return [items[0]]
+    if get_origin(plain) is dict and None not in items:
+        return {items[0]: items[1]}
+    if get_origin(plain) is Literal:
+        return get_args(plain)[0]
+    return next(iter(plain)).value if isinstance(plain, type) and issubclass(plain, Enum) else None

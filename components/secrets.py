@@ -7,9 +7,11 @@ secret's value.
 import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from components.fields import Problem
+from components.parsing import HIDDEN
 from components.rules.layers import Layers
 
 TUNNEL_SECRET_BYTES = 32
@@ -124,6 +126,23 @@ SECRETS = (
 )
 
 
+def directed(problem: Problem) -> Problem:
+    """The problem of an unknown key that holds a secret by its name, with the way to where secrets go.
+
+    Others are returned as they are.
+    """
+    *groups, name = problem.key.split(".")
+    if problem.value != HIDDEN or "did you mean" in problem.reason:
+        return problem
+    own = {secret.key.lower(): secret for secret in SECRETS}
+    near = [*get_close_matches(f"{groups[0]}{name}".lower(), own, n=1), *get_close_matches(name.lower(), own, n=1)]
+    reason = "is not a known key; a secret has a key of its own and is kept encrypted"
+    if not near:
+        return replace(problem, reason=f"{reason}: docs/secrets.md")
+    secret = own[near[0]]
+    return replace(problem, reason=f"{reason}: {secret.key} (docs/secrets.md)", example=secret.command)
+
+
 def problems(layers: Layers, given: Mapping[str, str]) -> Iterator[Problem]:
     """Secrets that are needed and missing, malformed, or one and the same token for two purposes.
 
@@ -135,11 +154,11 @@ def problems(layers: Layers, given: Mapping[str, str]) -> Iterator[Problem]:
         value = given.get(secret.key)
         if value is None:
             if because:
-                yield Problem(secret.key, "(none)", f"is required by {because}: {secret.purpose}", secret.command)
+                yield Problem(secret.key, None, f"is required by {because}: {secret.purpose}", secret.command)
             continue
         if fault := secret.fault(value):
-            yield Problem(secret.key, "(secret)", fault, secret.command)
+            yield Problem(secret.key, HIDDEN, fault, secret.command)
         first = owners.setdefault(value, secret.key)
         if first != secret.key:
             reason = f"is the same as {first}; a token that leaks must not open the other door as well"
-            yield Problem(secret.key, "(secret)", reason, secret.command)
+            yield Problem(secret.key, HIDDEN, reason, secret.command)

@@ -9,7 +9,6 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import pulumi
 import yaml
-from pulumi.runtime.config import CONFIG, get_config_env
+from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 
 from components import charts, secrets
 from components.applications import ApplicationSet, Published
@@ -27,14 +26,15 @@ from components.cilium import Cilium
 from components.cloudflare import Cloudflare
 from components.cluster import Cluster, Kubernetes
 from components.discovery import Discovery
-from components.fields import Model, Problem, UnreadError
+from components.fields import Model, Problem
 from components.load_balancer import LoadBalancer
 from components.monitoring import Monitoring
 from components.nginx import Ingress
 from components.nodes import Physical
-from components.parsing import parse_group, unknown_key
+from components.parsing import HIDDEN, concealed, nearest_key, parse_group, unknown_key
 from components.policies import Policies
-from components.rules import CAUTIOUS_RULES, RULES
+from components.report import Report
+from components.rules import RULES
 from components.tailscale import Tailscale
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -113,12 +113,13 @@ class ConfigError(pulumi.RunError):
 
 
 def _shown(problem: Problem) -> str:
-    value = _as_yaml(problem.value)
+    value = "(none)" if problem.value is None else _as_yaml(concealed(problem.value))
+    is_prose = isinstance(problem.example, str) and " " in problem.example
     return (
         f"  {NAMESPACE}:{problem.key}\n"
         f"    value:   {value if len(value) <= 200 else value[:200] + ' ...'}\n"
         f"    reason:  {problem.reason}\n"
-        f"    example: {_as_yaml(problem.example)}"
+        f"    example: {problem.example if is_prose else _as_yaml(problem.example)}"
     )
 
 
@@ -140,12 +141,21 @@ def load() -> Settings:
     raw = {group: config.get_object(group) for group in GROUPS}
     given = {secret.key: value for secret in secrets.SECRETS if (value := config.get(secret.key))}
     folder = os.environ.get("CHARTS_DIR") or None
-    settings = parse(
-        {group: value for group, value in raw.items() if value is not None} | _unknown_groups(),
-        partial(find_charts, default_folder=folder),
-        given,
-    )
+    try:
+        settings = parse(
+            {group: value for group, value in raw.items() if value is not None} | _unknown_groups(),
+            partial(find_charts, default_folder=folder),
+            given,
+        )
+    except ConfigError as error:
+        raise ConfigError([_without_secrets(problem) for problem in error.problems]) from None
     return replace(settings, secrets={key: pulumi.Output.secret(value) for key, value in given.items()})
+
+
+def _without_secrets(problem: Problem) -> Problem:
+    """A problem without its value, where the stack file has something in its group encrypted."""
+    group = problem.key.partition(".")[0]
+    return replace(problem, value=HIDDEN) if is_config_secret(f"{NAMESPACE}:{group}") else problem
 
 
 def _unknown_groups() -> dict[str, str]:
@@ -161,35 +171,44 @@ def parse(raw: Mapping[str, Any], get_charts: ChartFinder, given_secrets: Mappin
 
     Raises ConfigError with every fault found.
     """
-    problems = [
-        Problem(
-            key, raw[key], unknown_key(key, [*GROUPS, *(secret.key for secret in secrets.SECRETS)]), "without this key"
-        )
-        for key in raw
-        if key not in GROUPS
-    ]
+    report = Report()
+    meant = _unknown(raw, report)
     models: dict[str, Any] = {}
     for group, model in GROUPS.items():
-        models[group], faults = parse_group(model, raw.get(group, {}))
-        problems += [fault.under(group) for fault in faults]
+        reading = parse_group(model, raw.get(group, {}))
+        models[group] = reading.model
+        if group not in meant:
+            report.add([secrets.directed(fault.under(group)) for fault in reading.problems])
+        report.suspect(f"{group}.{key}" for key in reading.meant)
+        report.renumber({f"{group}.{key}": places for key, places in reading.numbering.items()})
     layers = {_snake_case(group): model for group, model in models.items() if group != "charts"}
     settings = Settings(**layers, charts={})
     found, faults = get_charts(models["charts"], _charts_in_use(settings))
-    problems += faults
     settings = replace(settings, charts=found)
-    for group, parsed in models.items():
-        problems += [fault.under(group) for fault in _judged(parsed.problems())]
-    problems += _kubeconfig(settings.kubernetes)
-    problems += _judged(secrets.problems(settings, given_secrets))
-    for rule in RULES:
-        problems += _judged(rule(settings))
-    at_fault = tuple(problem.key for problem in problems)
-    for rule, key in CAUTIOUS_RULES:
-        if not any(faulty.startswith(key) for faulty in at_fault):
-            problems += _judged(rule(settings))
-    if problems:
-        raise ConfigError(problems)
+    report.judge(
+        (replace(fault, because=("charts.folder",)) for fault in faults),
+        *(_below(group, parsed.problems()) for group, parsed in models.items()),
+        _kubeconfig(settings.kubernetes),
+        secrets.problems(settings, given_secrets),
+    )
+    report.judge(*(rule(settings) for rule in RULES))
+    if report.problems:
+        raise ConfigError(report.problems)
     return settings
+
+
+def _unknown(raw: Mapping[str, Any], report: Report) -> set[str]:
+    """Report the keys of no group; the groups that are probably meant by them."""
+    known = [*GROUPS, *(secret.key for secret in secrets.SECRETS)]
+    unknown = [key for key in raw if key not in GROUPS]
+    report.add(Problem(key, concealed(raw[key], key), unknown_key(key, known), "without this key") for key in unknown)
+    meant = {near for key in unknown if (near := nearest_key(key, known)) and near not in raw}
+    report.suspect(meant)
+    return meant
+
+
+def _below(group: str, faults: Iterator[Problem]) -> Iterator[Problem]:
+    return (fault.under(group) for fault in faults)
 
 
 def _charts_in_use(settings: Settings) -> tuple[str, ...]:
@@ -209,21 +228,11 @@ def _snake_case(key: str) -> str:
     return re.sub(r"([A-Z])", lambda match: f"_{match[1].lower()}", key)
 
 
-def _kubeconfig(kubernetes: Kubernetes) -> list[Problem]:
+def _kubeconfig(kubernetes: Kubernetes) -> Iterator[Problem]:
     """A kubeconfig that is named must be there; the provider would say so in the middle of an update only."""
     path = kubernetes.kubeconfig
-    if path is None or Path(path).is_file():
-        return []
-    return [Problem("kubernetes.kubeconfig", path, "is not a file", "the path of a kubeconfig, or without this key")]
-
-
-def _judged(faults: Iterator[Problem]) -> list[Problem]:
-    """The faults that a rule finds before it needs a value that could not be read."""
-    found: list[Problem] = []
-    with suppress(UnreadError):
-        for fault in faults:
-            found.append(fault)  # noqa: PERF402 - one by one, so that those before the exception are kept
-    return found
+    if path and not Path(path).is_file():
+        yield Problem("kubernetes.kubeconfig", path, "is not a file", "the path of a kubeconfig, or without this key")
 
 
 def find_charts(
@@ -240,15 +249,15 @@ def find_charts(
     ]
     folder = model.folder or default_folder
     try:
-        locked = charts.read_lock(PROJECT / "charts.lock")
+        locked = charts.read_lock(PROJECT / Path(model.lock).expanduser())
     except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError) as fault:
-        return {}, [
-            Problem("charts", "charts.lock", f"can't be read: {fault}", "charts.lock as it is in version control")
-        ]
+        remedy = "charts.lock as it is in version control"
+        return {}, [Problem("charts.lock", model.lock, f"can't be read: {fault}", remedy)]
     found, faults = charts.resolve(
         {name: model.versions.get(name, CHART_VERSIONS[name]) for name in names},
         locked,
         PROJECT / Path(folder).expanduser() if folder else None,
         PROJECT,
+        model.lock,
     )
     return found, problems + faults

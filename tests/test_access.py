@@ -424,10 +424,10 @@ def test_most_specific_guard_decides_what_is_public(
     entries: list[tuple[str, tuple[str, ...]]], public: list[str]
 ) -> None:
     policies = {"staff": STAFF, "open": {"decision": "bypass", "everyone": True, "reason": "webhooks are signed"}}
-    settings, faults = parse_group(Access, {"policies": policies})
-    assert not faults
+    reading = parse_group(Access, {"policies": policies})
+    assert not reading.problems
     behind = [published(f"e{index}", "a.example.com", *entry) for index, entry in enumerate(entries)]
-    assert public_addresses(settings, behind, []) == public
+    assert public_addresses(reading.model, behind, []) == public
 
 
 PATHS = st.sampled_from(["/", "/a", "/a/b", "/ab", "/a/"])
@@ -439,7 +439,7 @@ ENTRIES = st.lists(
 
 @given(ENTRIES)
 def test_every_application_is_guarded_or_listed_as_public(entries: list[tuple[str, str, tuple[str, ...]]]) -> None:
-    settings, _ = parse_group(Access, {"policies": {"staff": STAFF}})
+    settings = parse_group(Access, {"policies": {"staff": STAFF}}).model
     behind = [published(f"e{index}", *entry) for index, entry in enumerate(entries)]
     doors = {door.domain for door in guarded(settings, behind)}
     public = set(public_addresses(settings, behind, []))

@@ -347,9 +347,9 @@ PROTECTED = st.lists(HOSTS, unique=True)
 
 
 def parsed(raw: dict[str, Any]) -> Rules:
-    rules, faults = parse_group(Rules, raw)
-    assert not faults, faults
-    return rules
+    reading = parse_group(Rules, raw)
+    assert not reading.problems, reading.problems
+    return reading.model
 
 
 def registered(rules: Rules, protected: list[str]) -> list[Registration]:

@@ -27,6 +27,3 @@ RULES = (
     *discovery.RULES,
     *monitoring.RULES,
 )
-
-CAUTIOUS_RULES = (*network.CAUTIOUS_RULES, *cloudflare.CAUTIOUS_RULES)
-"""Rules that would blame the wrong value when something below a key is at fault already, with that key."""

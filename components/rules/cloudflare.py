@@ -150,7 +150,4 @@ def record_sets(layers: Layers) -> Iterator[Problem]:
             yield Problem(f"cloudflare.dns.records.{key}.name", record.name, reason, "another name")
 
 
-RULES = (tunnel_class, origin_certificate, tunnel_names, name_owners, record_sets)
-
-CAUTIOUS_RULES = ((replicas, "physical.nodes"),)
-"""Rules that would blame the wrong value when something below a key is at fault already, with that key."""
+RULES = (tunnel_class, origin_certificate, tunnel_names, replicas, name_owners, record_sets)

@@ -190,12 +190,15 @@ def fixed_addresses(layers: Layers) -> Iterator[Problem]:
             yield Problem(f"loadBalancer.addresses.{name}", str(address), "lies in no pool", example)
 
 
-RULES = (cilium_upgrade, networks, pools, announcements, devices, ingress_classes)
-
-CAUTIOUS_RULES = (
-    (control_plane, "physical.nodes"),
-    (pod_network_size, "physical.nodes"),
-    (replicas, "physical.nodes"),
-    (fixed_addresses, "loadBalancer.pools"),
+RULES = (
+    cilium_upgrade,
+    networks,
+    pools,
+    announcements,
+    devices,
+    ingress_classes,
+    control_plane,
+    pod_network_size,
+    replicas,
+    fixed_addresses,
 )
-"""Rules that would blame the wrong value when something below a key is at fault already, with that key."""
