@@ -24,6 +24,9 @@ from pydantic import Field
 
 from components.fields import DnsLabel, Model, Problem
 
+LOCK = "charts.lock"
+"""The project's own lock file."""
+
 CACHE = Path(".cache/charts")
 """Where charts are kept, relative to the project."""
 
@@ -44,6 +47,12 @@ class Charts(Model):
         description="folder with `<name>-<version>.tgz` files, for clusters without internet access; "
         "the environment variable CHARTS_DIR does the same",
         examples=["./charts"],
+    )
+    lock: str = Field(
+        default=LOCK,
+        min_length=1,
+        description="file with each chart's version and SHA-256, in the form of charts.lock: for charts of your own",
+        examples=["./own-charts.lock"],
     )
 
 
@@ -87,28 +96,39 @@ def read_lock(lock: Path) -> list[LockedChart]:
     return [LockedChart(**entry) for entry in tomllib.loads(lock.read_text())["chart"]]
 
 
+def cache_of(lock: str) -> Path:
+    """Where the charts of a lock file are kept, relative to the project.
+
+    Those of another lock file than the project's own may have the same versions with other content: they are kept
+    apart, so that two stacks at work at once never take each other's chart, and a plan shows which it is.
+    """
+    return CACHE if lock == LOCK else CACHE / Path(lock).stem
+
+
 def resolve(
-    wanted: Mapping[str, str], locked: list[LockedChart], folder: Path | None, project: Path
+    wanted: Mapping[str, str], locked: list[LockedChart], folder: Path | None, project: Path, lock: str = LOCK
 ) -> tuple[dict[str, Chart], list[Problem]]:
-    """Bring each wanted chart (name to version) into the cache below `project`.
+    """Bring each wanted chart (name to version) into the cache below `project`; `locked` are the entries of `lock`.
 
     Returns the charts by name and one problem for each that can't be had.
     """
+    cache = cache_of(lock)
     charts: dict[str, Chart] = {}
     problems: list[Problem] = []
     for name, version in wanted.items():
         entry = next((entry for entry in locked if (entry.name, entry.version) == (name, version)), None)
         known = [entry.version for entry in locked if entry.name == name]
         if entry is None:
-            reason = f"is not in charts.lock; `make lock CHART={name} VERSION={version}` reviews and adds it"
+            command = f"`make lock CHART={name} VERSION={version}`"
+            reason = f"is not in {lock}; {command} reviews and adds it to charts.lock"
             problems.append(Problem(f"charts.versions.{name}", version, reason, known[-1] if known else "1.0.0"))
             continue
         try:
-            _obtain(entry, folder, project / CACHE)
+            _obtain(entry, folder, project / cache)
         except ChartUnavailableError as fault:
             problems.append(Problem(f"charts.versions.{name}", version, str(fault), fault.remedy or _remedies(entry)))
         else:
-            charts[name] = Chart(name, version, str(CACHE / entry.archive))
+            charts[name] = Chart(name, version, str(cache / entry.archive))
     return charts, problems
 
 
@@ -128,7 +148,7 @@ def _obtain(entry: LockedChart, folder: Path | None, cache: Path) -> None:
     if digest(content) != entry.sha256:
         source = folder or entry.repository
         raise ChartUnavailableError(
-            f"{entry.archive} from {source} has SHA-256 {digest(content)}, but charts.lock names {entry.sha256}: "
+            f"{entry.archive} from {source} has SHA-256 {digest(content)}, but its entry names {entry.sha256}: "
             "it is not the chart that was reviewed",
             remedy="the archive that was reviewed; or review this one and correct its entry in charts.lock",
         )
