@@ -1,5 +1,7 @@
 """The Kubernetes objects behind resources: those that the program declares, and those that its releases render to."""
 
+import base64
+import gzip
 import hashlib
 import json
 import os
@@ -48,18 +50,25 @@ class Key:
 
 @dataclass(frozen=True)
 class Object:
-    """One Kubernetes object and the resource (URN) that brings it."""
+    """One Kubernetes object and the resource (URN) that brings it.
+
+    A `hook` exists while Helm installs or upgrades; what is `installed_once` lies in the chart's crds folder, which
+    Helm reads at installation only.
+    """
 
     manifest: Mapping[str, Any]
     origin: str
     hook: bool = False
+    installed_once: bool = False
 
     @property
     def key(self) -> Key:
         """Its name in the cluster. The API group stands for all its versions."""
         metadata = self.manifest.get("metadata") or {}
+        kind = self.manifest["kind"]
         group = self.manifest["apiVersion"].rpartition("/")[0]
-        return Key(group, self.manifest["kind"], metadata.get("namespace") or "", metadata.get("name") or "")
+        namespace = "" if cluster_wide(kind) else metadata.get("namespace") or ""
+        return Key(group, kind, namespace, metadata.get("name") or "")
 
 
 def objects(resources: Iterable[Resource], capabilities: Capabilities | None = None) -> list[Object]:
@@ -85,44 +94,75 @@ def is_object(resource: Resource) -> bool:
     )
 
 
-def render(release: Resource, capabilities: Capabilities) -> list[Object]:
-    """The objects of one release, CRDs and hooks included; kept by digest, as rendering takes up to a second."""
+def render(release: Resource, capabilities: Capabilities, *, upgrade: bool = False) -> list[Object]:
+    """The objects of one release, CRDs and hooks included; kept by digest, as rendering takes up to a second.
+
+    `upgrade` tells the chart that the release exists already. Raises RenderError.
+    """
     inputs = release.inputs
     chart = PROJECT / str(inputs["chart"])
     if not chart.exists():
         raise RenderError(f"release {inputs['name']}: its chart {inputs['chart']} is not there")
-    question = [inputs["name"], inputs["namespace"], inputs.get("values") or {}, inputs.get("skipCrds", False)]
+    question = [inputs["name"], inputs["namespace"], inputs.get("values") or {}, upgrade, "crds apart"]
     digest = hashlib.sha256(chart.read_bytes())
     digest.update(json.dumps([question, capabilities.kube_version, capabilities.api_versions]).encode())
     kept = PROJECT / ".cache/renderings" / f"{digest.hexdigest()}.json"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        documents = _template(chart, inputs, capabilities)
+        documents = {
+            "manifests": _template(chart, inputs, capabilities, upgrade=upgrade),
+            "crds": _documents(_helm(str(inputs["name"]), "show", "crds", str(chart))),
+        }
         part = kept.with_suffix(f".{os.getpid()}")
         part.write_text(json.dumps(documents, default=str))
         part.rename(kept)
-    manifests: list[dict[str, Any]] = json.loads(kept.read_text())
-    return [
-        Object(_placed(manifest, inputs["namespace"]), release.urn, "helm.sh/hook" in _annotations(manifest))
-        for manifest in manifests
+    documents = json.loads(kept.read_text())
+    crds = [] if inputs.get("skipCrds") else documents["crds"]
+    return [Object(crd, release.urn, installed_once=True) for crd in crds] + [
+        _object(manifest, inputs["namespace"], release.urn) for manifest in documents["manifests"]
     ]
 
 
-def _template(chart: Path, inputs: Mapping[str, Any], capabilities: Capabilities) -> list[dict[str, Any]]:
+def released(record: str, origin: str) -> list[Object]:
+    """The objects of a release as Helm recorded it: `release` in the data of its Secret `sh.helm.release.v1.NAME.vN`.
+
+    Custom resource definitions from the chart's crds folder are not in it: Helm installs them and forgets them.
+    """
+    release = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(record))))
+    documents = _documents(release["manifest"])
+    for hook in release.get("hooks") or []:
+        documents += _documents(hook["manifest"])
+    return [_object(manifest, release["namespace"], origin) for manifest in documents]
+
+
+def _object(manifest: dict[str, Any], namespace: str, origin: str) -> Object:
+    return Object(_placed(manifest, namespace), origin, "helm.sh/hook" in _annotations(manifest))
+
+
+def _template(
+    chart: Path, inputs: Mapping[str, Any], capabilities: Capabilities, *, upgrade: bool
+) -> list[dict[str, Any]]:
+    arguments = [inputs["name"], str(chart), "--namespace", inputs["namespace"], "--values", "-"]
+    arguments += ["--kube-version", capabilities.kube_version]
+    arguments += [f"--api-versions={version}" for version in capabilities.api_versions]
+    if upgrade:
+        arguments.append("--is-upgrade")
+    return _documents(_helm(inputs["name"], "template", *arguments, stdin=json.dumps(inputs.get("values") or {})))
+
+
+def _helm(release: str, *arguments: str, stdin: str = "") -> str:
     program = shutil.which("helm") or str(PROJECT / ".cache/bin/helm")
-    command = [program, "template", inputs["name"], str(chart), "--namespace", inputs["namespace"], "--values", "-"]
-    command += ["--kube-version", capabilities.kube_version]
-    command += [f"--api-versions={version}" for version in capabilities.api_versions]
-    if not inputs.get("skipCrds"):
-        command.append("--include-crds")
-    values = json.dumps(inputs.get("values") or {})
     try:
-        done = subprocess.run(command, input=values, capture_output=True, text=True, check=False)
+        done = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise RenderError("helm is not on the PATH; `./anton` sets it up") from None
     if done.returncode:
-        raise RenderError(f"release {inputs['name']}: {done.stderr.strip()}")
-    return [document for document in yaml.load_all(done.stdout, Loader=_LOADER) if document]
+        raise RenderError(f"release {release}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _documents(text: str) -> list[dict[str, Any]]:
+    return [document for document in yaml.load_all(text, Loader=_LOADER) if document]
 
 
 _CLUSTER_KINDS = {
@@ -130,6 +170,7 @@ _CLUSTER_KINDS = {
     "ClusterIssuer",
     "ClusterRole",
     "ClusterRoleBinding",
+    "Connector",
     "CustomResourceDefinition",
     "GatewayClass",
     "IngressClass",
@@ -146,9 +187,25 @@ _CLUSTER_KINDS = {
 }
 
 
+_NAMESPACED = {
+    "CiliumEndpoint",
+    "CiliumEnvoyConfig",
+    "CiliumGatewayClassConfig",
+    "CiliumLocalRedirectPolicy",
+    "CiliumNetworkPolicy",
+    "CiliumNodeConfig",
+}
+"""Kinds of a namespace whose names begin as those of the whole cluster do."""
+
+
+def cluster_wide(kind: str) -> bool:
+    """Whether objects of a kind belong to no namespace, as far as charts and this stack have such kinds."""
+    return kind in _CLUSTER_KINDS or (kind.startswith(("Cilium", "Cluster")) and kind not in _NAMESPACED)
+
+
 def _placed(manifest: dict[str, Any], namespace: str) -> dict[str, Any]:
     """With the release's namespace where the chart left it out and the kind has one, as Helm places it."""
-    if manifest["kind"] in _CLUSTER_KINDS or manifest["kind"].startswith(("Cilium", "Cluster")):
+    if cluster_wide(manifest["kind"]):
         return manifest
     metadata = {"namespace": namespace, **(manifest.get("metadata") or {})}
     return {**manifest, "metadata": metadata}

@@ -1,0 +1,66 @@
+"""A comparison for a pull request: GitHub Markdown, details folded."""
+
+from collections.abc import Iterator
+
+from cli.diff_objects import Comparison, Difference
+from cli.diff_show import SIGNS, field_lines, fields_of, folds, headline, summary
+
+LONGEST = 60_000
+"""Characters; GitHub takes 65,536 in a comment."""
+
+
+def markdown(comparison: Comparison, *, full: bool = False) -> str:
+    """The comparison as one document; fields that do not fit into a comment are left out, and said to be."""
+    shown = [each for each in comparison.differences if full or not each.folded]
+    parts = [f"### {headline(comparison)}\n", *(f"{_plain(source)}  " for source in comparison.sources), ""]
+    parts += _dangers(comparison)
+    parts += _table(shown)
+    parts += [f"_{_plain(text)}_  " for text in folds(comparison)]
+    text = "\n".join(parts) + "\n"
+    for each in shown:
+        details = _details(each, full=full)
+        if len(text) + len(details) > LONGEST:
+            return text + "\nThe rest is too long for a comment: `./anton diff` shows it.\n"
+        text += details
+    return text
+
+
+def _dangers(comparison: Comparison) -> Iterator[str]:
+    found = [(each, danger) for each in comparison.differences for danger in each.dangers if danger.grave]
+    if found:
+        yield "**Look at these first**\n"
+    yield from (f"- :warning: `{each.key}` {_plain(danger.text)}" for each, danger in found)
+    yield ""
+
+
+def _table(shown: list[Difference]) -> Iterator[str]:
+    if not shown:
+        return
+    yield "| | object | layer | change |\n| --- | --- | --- | --- |"
+    for each in shown:
+        remarks = "".join(f" ({danger.text})" for danger in each.dangers if not danger.grave)
+        sign = SIGNS[each.operation][0]
+        yield f"| `{sign}` | `{each.key}` | {each.layer} | {_plain(summary(each) + remarks)} |"
+    yield ""
+
+
+def _details(difference: Difference, *, full: bool) -> str:
+    fields = fields_of(difference, full=full)
+    if not fields:
+        return ""
+    blocks = "".join(
+        f"\n{_plain(field.path or 'all of it')}\n\n````diff\n"
+        + "\n".join(text.replace("````", "") for text in field_lines(field, full=full))
+        + "\n````\n"
+        for field in fields
+    )
+    return f"\n<details><summary>{_plain(str(difference.key))}: {len(fields)} fields</summary>\n{blocks}\n</details>\n"
+
+
+def _plain(text: str) -> str:
+    """Without what Markdown or HTML would take as its own, on one line."""
+    for character, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("\n", " "), ("`", "'")):
+        text = text.replace(character, written)
+    for character in "*_[]":
+        text = text.replace(character, f"\\{character}")
+    return text
