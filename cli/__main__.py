@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.adopt import import_
+from cli.diff import diff
 from cli.program import Program
 from cli.reach import reach
 
@@ -43,6 +44,7 @@ def common(
     context.obj = Options(stack, local)
 
 
+app.command()(diff)
 app.command()(reach)
 app.command("import")(import_)
 
