@@ -7,6 +7,7 @@ import typer
 
 from cli.adopt import import_
 from cli.diff import diff
+from cli.doctor.command import doctor
 from cli.program import Program
 from cli.reach import reach
 
@@ -45,6 +46,7 @@ def common(
 
 
 app.command()(diff)
+app.command()(doctor)
 app.command()(reach)
 app.command("import")(import_)
 
