@@ -22,7 +22,7 @@ import yaml
 from pulumi_kubernetes.helm.v3 import ReleaseArgs
 from pydantic import Field
 
-from components.fields import DnsLabel, Model, Problem
+from components.fields import DnsLabel, Model, Problem, Seconds
 
 LOCK = "charts.lock"
 """The project's own lock file."""
@@ -31,6 +31,8 @@ CACHE = Path(".cache/charts")
 """Where charts are kept, relative to the project."""
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
+
+RELEASE_TIMEOUT_SECONDS = 600
 
 
 class Charts(Model):
@@ -54,15 +56,24 @@ class Charts(Model):
         description="file with each chart's version and SHA-256, in the form of charts.lock: for charts of your own",
         examples=["./own-charts.lock"],
     )
+    timeout_seconds: Seconds = Field(
+        default=RELEASE_TIMEOUT_SECONDS,
+        description="how long a release may wait for its pods and jobs until it counts as failed and is rolled back",
+        examples=[RELEASE_TIMEOUT_SECONDS],
+    )
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart that is at hand and proved: `path` is relative to the project."""
+    """A chart that is at hand and proved: `path` is relative to the project.
+
+    `timeout_seconds` bounds the wait for the workloads and hooks of a release of it.
+    """
 
     name: str
     version: str
     path: str
+    timeout_seconds: int = RELEASE_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True)
@@ -199,13 +210,10 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def release_args(
-    chart: Chart, *, name: str, namespace: pulumi.Input[str], values: dict[str, Any], timeout_seconds: int = 600
-) -> ReleaseArgs:
-    """A release that rolls back by itself when it fails, so that an interrupted one leaves nothing pending.
+def release_args(chart: Chart, *, name: str, namespace: pulumi.Input[str], values: dict[str, Any]) -> ReleaseArgs:
+    """A release that rolls back by itself when it fails; only one that is killed stays pending (docs/recovery.md).
 
-    `timeout_seconds` bounds the wait for its workloads and hooks. The name is fixed: without one the provider makes it
-    up, and the labels that Services select by follow it.
+    The name is fixed: without one the provider makes it up, and the labels that Services select by follow it.
     """
     return ReleaseArgs(
         chart=chart.path,
@@ -216,7 +224,7 @@ def release_args(
         atomic=True,
         cleanup_on_fail=True,
         max_history=10,
-        timeout=timeout_seconds,
+        timeout=chart.timeout_seconds,
     )
 
 

@@ -260,4 +260,6 @@ def find_charts(
         PROJECT,
         model.lock,
     )
-    return found, problems + faults
+    return {
+        name: replace(chart, timeout_seconds=model.timeout_seconds) for name, chart in found.items()
+    }, problems + faults
