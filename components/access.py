@@ -8,15 +8,16 @@ tunnel that no Access application covers is public; `public_addresses` lists tho
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Annotated
 
 import pulumi
 from pydantic import Field, StringConstraints
 
-from components.applications import Published, UrlPath
+from components.applications import Published, WildcardPath
 from components.device_posture import DeviceCheck, device_check
 from components.edge_rules import CountryCode
-from components.fields import DnsLabel, DomainName, Model, Network, Problem
+from components.fields import DnsLabel, DomainName, Form, Model, Network, Problem
 from components.sdk import cloudflare
 
 if TYPE_CHECKING:
@@ -25,12 +26,20 @@ if TYPE_CHECKING:
 MailAddress = Annotated[
     str,
     StringConstraints(pattern=r"^[^@\s,;A-Z]+@([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z]{2,}$"),
+    Form("must be one mail address in lower case"),
     Field(examples=["ops@example.com"]),
 ]
 """One mail address in lower case, as Cloudflare keeps it."""
 
 Hours = Annotated[int, Field(ge=1, le=720, examples=[24])]
 """How long a login lasts, up to 30 days."""
+
+
+NOT_PUBLIC = tuple(
+    IPv4Network(cidr)
+    for cidr in ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+)
+"""Networks from which nobody comes on the internet. Those of documentation stand for public ones, so they may pass."""
 
 
 class Decision(StrEnum):
@@ -65,7 +74,7 @@ class Policy(Model):
     email_domains: tuple[DomainName, ...] = Field(default=(), description="domains of mail addresses, without @")
     groups: tuple[DnsLabel, ...] = Field(default=(), description="names of `groups`", examples=[["admins"]])
     everyone: bool = Field(default=False, description="everybody; with decision bypass and a reason only")
-    reason: str | None = Field(
+    reason: Annotated[str, Form("must be a reason of ten characters or more")] | None = Field(
         default=None,
         pattern=r"^\S.{8,}\S$",
         description="why everyone may pass; shown in the policy's name at Cloudflare",
@@ -91,7 +100,7 @@ class Policy(Model):
 
     def problems(self) -> Iterator[Problem]:
         for index, network in enumerate(self.networks):
-            if network.is_private:
+            if any(network.subnet_of(inside) for inside in NOT_PUBLIC):
                 reason = "is private: Cloudflare sees public addresses only, so this never fits"
                 yield Problem(f"networks[{index}]", str(network), reason, "203.0.113.0/24")
         if self.everyone and (self.decision is not Decision.BYPASS or not self.reason):
@@ -132,7 +141,7 @@ class AccessApplication(Model):
     """A host, or a part of one, behind Access that is no entry of `applications`, or a part of one."""
 
     host: DomainName = Field(description="host name, which leads through the tunnel", examples=["grafana.example.com"])
-    path: UrlPath = Field(default="/", description="this path and all below it", examples=["/admin"])
+    path: WildcardPath = Field(default="/", description="this path and all below it", examples=["/admin"])
     policies: tuple[DnsLabel, ...] = Field(
         min_length=1, description="names of `policies`, first match wins", examples=[["staff"]]
     )

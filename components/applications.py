@@ -22,10 +22,10 @@ from pulumi_kubernetes.networking.v1 import (
     IngressTLSArgs,
     ServiceBackendPortArgs,
 )
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from components.certificates import cluster_issuer
-from components.fields import DnsLabel, DomainName, LabelValue, Model, NginxSize
+from components.fields import DnsLabel, DomainName, Form, LabelValue, Model, NginxSize
 
 if TYPE_CHECKING:
     from components.rules.layers import Layers
@@ -39,12 +39,28 @@ PROXY_GROUP = "ingress"
 Port = Annotated[int, Field(ge=1, le=65535, examples=[8080])]
 """A TCP or UDP port."""
 
-UrlPath = Annotated[str, StringConstraints(pattern=r"^/[^\s?#{}]*$"), Field(examples=["/"])]
-"""The path of a URL, from its first slash on."""
+WildcardPath = Annotated[
+    str,
+    StringConstraints(pattern=r"^/[^\s?#{}]*$"),
+    Form("must be the path of a URL: from its first slash on, without blanks, ?, # and braces"),
+    Field(examples=["/"]),
+]
+"""The path of a URL, from its first slash on, where a `*` may stand for something."""
+
+
+def _without_wildcard(value: str) -> str:
+    if "*" in value:
+        raise ValueError("has a *, which is no wildcard here: a path covers all that begins with it")
+    return value
+
+
+UrlPath = Annotated[WildcardPath, AfterValidator(_without_wildcard)]
+"""The path of a URL, from its first slash on; it covers what begins with it, so it has no wildcard."""
 
 LabelKey = Annotated[
     str,
     StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"),
+    Form("must be a label key: a name, or a domain, a slash and a name"),
     Field(examples=["app.kubernetes.io/name"]),
 ]
 """A Kubernetes label key, with or without a prefix."""

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from components.charts import Chart, one_a_node, release_args
 from components.cluster import Cluster
-from components.fields import DnsLabel, Model, Problem, ResourceAmounts, Resources, over
+from components.fields import DnsLabel, Form, Model, Problem, ResourceAmounts, Resources, over
 from components.monitoring import Monitoring
 from components.nginx import CertificateIssuer, Ingress
 
@@ -70,10 +70,18 @@ def _contact(value: str) -> str:
     return value
 
 
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,;]+@([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z]{2,}$")]
+Email = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^@\s,;]+@([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z]{2,}$"),
+    Form("must be one mail address"),
+]
 """One mail address, its domain in lower case."""
 
-DohUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s,/]+/[^\s,]*$")]
+DohUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^https://[^\s,/]+/[^\s,]*$"),
+    Form("must be a resolver's URL, from https:// to its path"),
+]
 """The URL of a resolver that speaks DNS over HTTPS (RFC 8484)."""
 
 

@@ -18,7 +18,7 @@ from pydantic import Field, StringConstraints
 from components import load_balancer as lb
 from components.charts import Chart, release_args
 from components.cluster import Cluster, Platform
-from components.fields import Model, Problem, ResourceAmounts, Resources, amount_of, over
+from components.fields import Form, Model, Problem, ResourceAmounts, Resources, amount_of, over
 from components.monitoring import Monitoring
 from components.nodes import Physical
 
@@ -147,7 +147,14 @@ class Hubble(Model):
     enabled: bool = Field(default=True, description="record flows")
     relay: bool = Field(default=True, description="collect the flows of all nodes")
     ui: bool = Field(default=True, description="service map in the browser")
-    metrics: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+(:[^\s]+)?$")], ...] = Field(
+    metrics: tuple[
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^[A-Za-z0-9-]+(:[^\s]+)?$"),
+            Form("must be a metric's name, with options after a colon where it has any"),
+        ],
+        ...,
+    ] = Field(
         default=("dns", "drop", "tcp", "flow", "port-distribution", "icmp", "httpV2"),
         description="Hubble metrics to export on port 9965",
         examples=[["dns", "drop"]],
@@ -201,6 +208,15 @@ class Agent(Model):
     )
 
 
+MinorVersion = Annotated[
+    str,
+    StringConstraints(pattern=r"^1\.[0-9]+$"),
+    Form("must be a minor version of Cilium: 1, a dot and a number"),
+    Field(examples=["1.19"]),
+]
+"""A minor version of Cilium; without quotes YAML would read it as a number."""
+
+
 class Cilium(Model):
     """Options of Cilium. Derived values (native routing CIDR, API endpoint) are not options."""
 
@@ -250,15 +266,13 @@ class Cilium(Model):
     service_mesh: ServiceMesh = Field(default=ServiceMesh(), description="service mesh")
     agent: Agent = Field(default=Agent(), description="agent")
     operator: Operator = Field(default=Operator(), description="operator")
-    upgrade_compatibility: str | None = Field(
+    upgrade_compatibility: MinorVersion | None = Field(
         default=None,
-        pattern=r"^1\.[0-9]+$",
         description="minor version that this cluster's Cilium was first installed with; keeps defaults of that time",
         examples=["1.19"],
     )
-    running_version: str | None = Field(
+    running_version: MinorVersion | None = Field(
         default=None,
-        pattern=r"^1\.[0-9]+$",
         description="minor version that runs now; a chart two or more ahead, or older, is refused",
         examples=["1.19"],
     )

@@ -6,14 +6,28 @@ CoreDNS's owner otherwise.
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from components.fields import Address, DomainName, Model
+from components.fields import Address, DomainName, Form, Model
 
 METRICS_PORT = 9153
 """Where CoreDNS, and k8s-gateway as a build of it, serve metrics."""
+
+CLUSTER_DOMAIN = "cluster.local"
+
+
+def _zone(value: Any) -> Any:
+    if value == ".":
+        raise ValueError("is every name that no zone has: discovery.coredns.upstreams are asked for those")
+    if isinstance(value, str) and f".{value}".endswith(f".{CLUSTER_DOMAIN}"):
+        raise ValueError(f"is the cluster's own domain, or in it: CoreDNS answers for {CLUSTER_DOMAIN} itself")
+    return value
+
+
+Zone = Annotated[DomainName, BeforeValidator(_zone), Field(examples=["home.arpa"])]
+"""A zone that other resolvers answer."""
 
 Resolvers = Annotated[tuple[Address, ...], Field(min_length=1, examples=[["192.168.1.1"]])]
 """Resolvers of one zone."""
@@ -31,13 +45,15 @@ class CoreDns(Model):
         description="take over the Corefile of ConfigMap kube-system/coredns; otherwise it is left alone and the "
         "server blocks are a stack output for its owner",
     )
-    cluster_domain: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[-a-z0-9]+)*$")] = (
-        Field(default="cluster.local", description="domain of the cluster's Services", examples=["cluster.local"])
-    )
+    cluster_domain: Annotated[
+        str,
+        StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[-a-z0-9]+)*$"),
+        Form("must be a DNS name in lower case"),
+    ] = Field(default=CLUSTER_DOMAIN, description="domain of the cluster's Services", examples=["cluster.local"])
     forward_lan_domain: bool = Field(
         default=True, description="let k8s-gateway answer pods for `cluster.domain`, as it answers the LAN"
     )
-    zones: dict[DomainName, Resolvers] = Field(
+    zones: dict[Zone, Resolvers] = Field(
         default={}, description="zones that other resolvers answer", examples=[{"home.arpa": ["192.168.1.1"]}]
     )
     upstreams: tuple[Address, ...] = Field(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import pulumi
 from pydantic import Field, StringConstraints
 
-from components.fields import Model, Problem
+from components.fields import Form, Model, Problem
 from components.sdk import cloudflare
 
 if TYPE_CHECKING:
@@ -55,17 +55,27 @@ class DeviceCheck(Model):
         "`disk_encryption`, `firewall` or `os_version`",
         examples=["serial_number"],
     )
-    serial_numbers: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9./]*$")], ...] = Field(
-        default=(), description="with serial_number: the devices that you manage", examples=[["C02XK0AAJG5J"]]
-    )
+    serial_numbers: tuple[
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9./]*$"),
+            Form("must be one serial number: letters, digits, hyphens, dots and slashes"),
+        ],
+        ...,
+    ] = Field(default=(), description="with serial_number: the devices that you manage", examples=[["C02XK0AAJG5J"]])
     platform: Platform | None = Field(
         default=None,
         description="with disk_encryption, firewall and os_version: `windows`, `mac` or `linux` (no firewall)",
         examples=["mac"],
     )
-    min_version: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] | None = Field(
-        default=None, description="with os_version: the oldest that passes", examples=["14.6.1"]
-    )
+    min_version: (
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$"),
+            Form("must be three numbers with dots between them"),
+        ]
+        | None
+    ) = Field(default=None, description="with os_version: the oldest that passes", examples=["14.6.1"])
 
     def problems(self) -> Iterator[Problem]:
         wanted = {

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from components.applications import UrlPath
 from components.expressions import Expression, both, one_of, path_below
-from components.fields import DnsLabel, DomainName, Model, Problem, Seconds
+from components.fields import DnsLabel, DomainName, Form, Model, Problem, Seconds
 
 STATIC_EXTENSIONS = (
     *("avif", "css", "gif", "ico", "jpeg", "jpg", "js", "mjs", "otf"),
@@ -82,7 +82,12 @@ def _once(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-CountryCode = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|T1)$"), Field(examples=["US"])]
+CountryCode = Annotated[
+    str,
+    StringConstraints(pattern=r"^([A-Z]{2}|T1)$"),
+    Form("must be two capital letters (ISO 3166-1), or T1 for Tor"),
+    Field(examples=["US"]),
+]
 """A country (ISO 3166-1 alpha-2), XX for an unknown one, T1 for Tor."""
 
 Hosts = Annotated[tuple[DomainName, ...], AfterValidator(_once)]
@@ -237,21 +242,36 @@ class ManagedRules(Model):
 class Ddos(Model):
     """A change to Cloudflare's HTTP DDoS protection, which is always on and needs none."""
 
-    sensitivity: Sensitivity = Field(default=Sensitivity.HIGH, description="`high`, `medium`, `low` or `off`")
+    sensitivity: Sensitivity | None = Field(
+        default=None,
+        description="`high` (Cloudflare's own, also when unset), `medium`, `low` or `off`",
+        examples=["medium"],
+    )
     action: Mitigation | None = Field(
         default=None, description=f"instead of Cloudflare's own choice: {MITIGATIONS}", examples=["block"]
     )
 
     def problems(self) -> Iterator[Problem]:
-        if self.sensitivity is Sensitivity.HIGH and self.action is None:
-            yield Problem("sensitivity", "high", "is what Cloudflare does without this setting", "medium")
+        if self.sensitivity in {None, Sensitivity.HIGH} and self.action is None:
+            shown = self.sensitivity.value if self.sensitivity else None
+            yield Problem(
+                "sensitivity", shown, "would change nothing: high is what Cloudflare does by itself", "medium"
+            )
 
 
 class StaticCache(Model):
     """Files that change with their name only. Hosts behind Access are left out: what is theirs is not for everybody."""
 
     extensions: Annotated[
-        tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+$")], ...], AfterValidator(_once)
+        tuple[
+            Annotated[
+                str,
+                StringConstraints(pattern=r"^[a-z0-9]+$"),
+                Form("must be an extension in lower case, without its dot"),
+            ],
+            ...,
+        ],
+        AfterValidator(_once),
     ] = Field(default=STATIC_EXTENSIONS, min_length=1, description="file name extensions", examples=[["css", "js"]])
     edge_ttl_seconds: Seconds = Field(
         default=2592000, description="how long Cloudflare keeps them, whatever the origin says"

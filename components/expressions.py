@@ -4,6 +4,7 @@ What comes from a setting always enters an expression through `quoted`, so that 
 stands in and add conditions of its own.
 """
 
+import difflib
 import re
 from collections.abc import Iterable
 from typing import Annotated
@@ -18,6 +19,24 @@ RETIRED = {
     r"ip\.geoip\.(\w+)": r"ip.geoip.\1 was renamed: write ip.src.\1",
 }
 """Fields of old rules, with what to say about them (facts section 5.3)."""
+
+FIELDS = frozenset(
+    f"{root}.{rest}" if rest else root
+    for root, names in {
+        "http": "cookie host referer user_agent x_forwarded_for",
+        "http.request": "accepted_languages cookies full_uri headers method timestamp.msec timestamp.sec uri version",
+        "http.request.body": "form form.names form.values mime raw size truncated",
+        "http.request.headers": "names truncated values",
+        "http.request.uri": "args args.names args.values path path.extension query",
+        "ip": "src",
+        "ip.src": "asnum city continent country is_in_european_union lat lon metro_code postal_code region region_code "
+        "subdivision_1_iso_code subdivision_2_iso_code timezone.name",
+    }.items()
+    for rest in names.split()
+)
+"""Fields of every request (Cloudflare, Fields reference). There are more, of single products and new ones."""
+
+_FIELD = re.compile(r"(?<![\w.])(?:http|ip)(?:\.\w+)+")
 
 _STRING = re.compile(r'\br(#*)"(?:.*?)"\1|"(?:[^"\\]|\\.)*"', re.DOTALL)
 
@@ -73,7 +92,7 @@ def fault_of(expression: str) -> str | None:
     code = code_of(expression)
     if '"' in code:
         return "has a string that is not closed"
-    return _bracket_fault(code) or _retired_fault(code)
+    return _bracket_fault(code) or _retired_fault(code) or _misspelt_fault(code)
 
 
 def _bracket_fault(code: str) -> str | None:
@@ -91,6 +110,15 @@ def _retired_fault(code: str) -> str | None:
         match = re.search(rf"(?<![\w.]){pattern}", code)
         if match:
             return match.expand(reason)
+    return None
+
+
+def _misspelt_fault(code: str) -> str | None:
+    """A field that is close to a known one. One that is like none of them may be new, and Cloudflare judges it."""
+    for name in sorted({*_FIELD.findall(code)} - FIELDS):
+        near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.9)
+        if near:
+            return f"has {name}, which is no field of Cloudflare; did you mean {near[0]}?"
     return None
 
 

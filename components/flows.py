@@ -92,7 +92,7 @@ def _namespace(layers: "Layers", name: str, namespace: "Namespace") -> Iterator[
         ports = tuple(PolicyPort(port, egress.protocol) for port in egress.ports)
         outside = Policy(
             name=f"allow-egress-{egress_name}",
-            pods=Pods(name, egress.source),
+            pods=Pods(name, egress.source.labels),
             egress=tuple(Allow(peers=(peer,), ports=ports) for peer in _outside(egress)),
         )
         yield from outside.by_kind()

@@ -63,7 +63,11 @@ class LoadBalancer(Model):
         examples=[{"internal": "192.168.1.103"}],
     )
     l2: L2Announcements = Field(default=L2Announcements(), description="ARP announcements")
-    bgp: Bgp | None = Field(default=None, description="BGP announcements", examples=[{"localAsn": 64513}])
+    bgp: Bgp | None = Field(
+        default=None,
+        description="BGP announcements",
+        examples=[{"localAsn": 64513, "peers": {"router": {"address": "192.168.1.1", "asn": 64512}}}],
+    )
 
     def pool_of(self, address: IPv4Address) -> str | None:
         """The name of the pool that contains an address."""

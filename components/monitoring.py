@@ -7,14 +7,31 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
-from components.fields import DnsLabel, Model, Problem
+from components.fields import DnsLabel, Form, Model, Problem
 
 Percent = Annotated[int, Field(gt=0, le=100, examples=[50])]
 """A share of a whole."""
 
 Count = Annotated[int, Field(gt=0, examples=[10])]
 """How often, or how many."""
+
+
+def _ordered(alerts: Model, lower: str, higher: str, *, equal: bool = False) -> Iterator[Problem]:
+    """The fault of two thresholds in the wrong order, on the one that was set; `equal` says whether they may meet."""
+    low, high = getattr(alerts, lower), getattr(alerts, higher)
+    if low < high or (equal and low == high):
+        return
+    fields, gap = type(alerts).model_fields, 0 if equal else 1
+    if lower in alerts.model_fields_set and high > gap:
+        example = min(fields[lower].default, high - gap)
+        reason = f"must be {'no more' if equal else 'less'} than {to_camel(higher)} {high}: the warning comes first"
+        yield Problem(to_camel(lower), low, reason, example)
+    else:
+        example = max(fields[higher].default, low + gap)
+        reason = f"must be {'no less' if equal else 'more'} than {to_camel(lower)} {low}: the warning comes first"
+        yield Problem(to_camel(higher), high, reason, example)
 
 
 class CiliumAlerts(Model):
@@ -26,9 +43,7 @@ class CiliumAlerts(Model):
     map_pressure_percent: Percent = Field(default=90, description="fullness of an eBPF map")
 
     def problems(self) -> Iterator[Problem]:
-        if self.memory_high_percent >= self.memory_critical_percent:
-            reason = f"would never warn before the alarm at memoryCriticalPercent {self.memory_critical_percent}"
-            yield Problem("memoryHighPercent", self.memory_high_percent, reason, 57)
+        yield from _ordered(self, "memory_high_percent", "memory_critical_percent")
 
 
 class HubbleAlerts(Model):
@@ -67,9 +82,7 @@ class CertificateAlerts(Model):
     acme_errors_per_hour: Count = Field(default=10, description="requests that Let's Encrypt did not grant")
 
     def problems(self) -> Iterator[Problem]:
-        if self.expiry_critical_days >= self.expiry_warning_days:
-            reason = f"would come no later than the warning at expiryWarningDays {self.expiry_warning_days}"
-            yield Problem("expiryCriticalDays", self.expiry_critical_days, reason, 7)
+        yield from _ordered(self, "expiry_critical_days", "expiry_warning_days")
 
 
 class DnsAlerts(Model):
@@ -92,15 +105,13 @@ class WorkloadAlerts(Model):
     )
 
     def problems(self) -> Iterator[Problem]:
-        if self.restarts_per_hour > self.restarts_per_hour_critical:
-            reason = f"would never warn before the alarm at restartsPerHourCritical {self.restarts_per_hour_critical}"
-            yield Problem("restartsPerHour", self.restarts_per_hour, reason, 3)
+        yield from _ordered(self, "restarts_per_hour", "restarts_per_hour_critical", equal=True)
 
 
 class Alerts(Model):
     """Alerting rules, with one part a layer."""
 
-    runbook_url: str = Field(
+    runbook_url: Annotated[str, Form("must be a path or URL without blanks and #")] = Field(
         default="docs/monitoring.md",
         pattern=r"^[^\s#]+$",
         description="where people find docs/monitoring.md; each alert links to its own heading there",

@@ -25,24 +25,30 @@ from pydantic import Field, StringConstraints
 
 from components.charts import Chart, one_a_node, release_args
 from components.cluster import Cluster
-from components.fields import DnsLabel, Model, NginxSize, Problem, ResourceAmounts, Resources, Seconds, over
+from components.fields import DnsLabel, Form, Model, NginxSize, Problem, ResourceAmounts, Resources, Seconds, over
 from components.monitoring import Monitoring
 
 if TYPE_CHECKING:
     from components.rules.layers import Layers
 
 ImageReference = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9._:/]*/[-a-z0-9._/]+:[-\w.]+(@sha256:[0-9a-f]{64})?$")
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][-a-z0-9._:/]*/[-a-z0-9._/]+:[-\w.]+(@sha256:[0-9a-f]{64})?$"),
+    Form("must be registry/repository:tag, with @sha256: and a digest where wanted"),
 ]
 """A container image with registry, tag and, better, digest."""
 
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")]
+HeaderName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$"), Form("must be a header's name: letters, digits and hyphens")
+]
 """The name of an HTTP header."""
 
-HeaderValue = Annotated[str, StringConstraints(pattern=r"^[^{}\r\n]+$")]
+HeaderValue = Annotated[str, StringConstraints(pattern=r"^[^{}\r\n]+$"), Form("must be one line without braces")]
 """The value of an HTTP header; no braces, which the chart would run through its template engine."""
 
-UserAgent = Annotated[str, StringConstraints(pattern=r"^[^,{}\r\n]+$")]
+UserAgent = Annotated[
+    str, StringConstraints(pattern=r"^[^,{}\r\n]+$"), Form("must be one line without commas and braces")
+]
 """A User-Agent, or `~` and a regular expression; no comma, which separates entries, and no braces."""
 
 DEFAULT_ADD_HEADERS = {
@@ -98,7 +104,9 @@ class Tls(Model):
         description="versions offered",
         examples=[["TLSv1.2", "TLSv1.3"]],
     )
-    ciphers: tuple[Annotated[str, StringConstraints(pattern=r"^[-A-Z0-9]+$")], ...] = Field(
+    ciphers: tuple[
+        Annotated[str, StringConstraints(pattern=r"^[-A-Z0-9]+$"), Form("must be a cipher by its OpenSSL name")], ...
+    ] = Field(
         default=(
             "ECDHE-ECDSA-AES128-GCM-SHA256",
             "ECDHE-RSA-AES128-GCM-SHA256",
@@ -127,7 +135,7 @@ class Limits(Model):
 class Tuning(Model):
     """NGINX settings; each becomes one key of the controller's ConfigMap (`config_map`)."""
 
-    worker_processes: str = Field(
+    worker_processes: Annotated[str, Form("must be auto or a number")] = Field(
         default="auto", pattern=r"^(auto|[1-9][0-9]*)$", description="NGINX workers", examples=["auto"]
     )
     worker_connections: int = Field(default=1024, gt=0, description="connections per worker", examples=[1024])
@@ -143,7 +151,10 @@ class Tuning(Model):
     proxy_send_timeout_seconds: Seconds = Field(default=60, description="between two writes to a backend")
     gzip: bool = Field(default=True, description="compress responses")
     gzip_level: int = Field(default=6, ge=1, le=9, description="effort of compression", examples=[6])
-    gzip_types: tuple[Annotated[str, StringConstraints(pattern=r"^[\w.+-]+/[\w.+*-]+$")], ...] = Field(
+    gzip_types: tuple[
+        Annotated[str, StringConstraints(pattern=r"^[\w.+-]+/[\w.+*-]+$"), Form("must be a media type: type/subtype")],
+        ...,
+    ] = Field(
         default=("text/plain", "application/json", "application/javascript", "text/css"),
         min_length=1,
         description="media types to compress",
@@ -173,7 +184,14 @@ CONTROLLER_RESOURCES = Resources(
 class Controller(Model):
     """One ingress class and its controller."""
 
-    controller_value: Annotated[str, StringConstraints(pattern=r"^[-a-z0-9.]+/[-a-zA-Z0-9._/]+$")] | None = Field(
+    controller_value: (
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^[-a-z0-9.]+/[-a-zA-Z0-9._/]+$"),
+            Form("must be a domain, a slash and a name"),
+        ]
+        | None
+    ) = Field(
         default=None,
         description="controller of the IngressClass; `k8s.io/<class>` when unset",
         examples=["k8s.io/internal"],
@@ -200,7 +218,9 @@ class Controller(Model):
     resources: Annotated[Resources, over(CONTROLLER_RESOURCES)] = Field(
         default=CONTROLLER_RESOURCES, description="requests and limits"
     )
-    default_certificate: Annotated[str, StringConstraints(pattern=r"^[-a-z0-9]+/[-a-z0-9.]+$")] | None = Field(
+    default_certificate: (
+        Annotated[str, StringConstraints(pattern=r"^[-a-z0-9]+/[-a-z0-9.]+$"), Form("must be namespace/secret")] | None
+    ) = Field(
         default=None,
         description="`namespace/secret` of the certificate for hosts without their own; `<namespace>/<class>-tls` when "
         "unset and `certificateIssuer` is set",

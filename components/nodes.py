@@ -111,10 +111,10 @@ class Physical(Model):
             self.subnet.broadcast_address: "the broadcast address",
         }
 
-    def free_address(self) -> IPv4Address:
-        """The first address of the subnet that nothing declared here uses."""
+    def free_addresses(self) -> Iterator[IPv4Address]:
+        """The addresses of the subnet that nothing declared here uses, in their order."""
         taken = self.taken()
-        return next((host for host in self.subnet.hosts() if host not in taken), self.subnet.network_address)
+        return (host for host in self.subnet.hosts() if host not in taken)
 
     def problems(self) -> Iterator[Problem]:
         yield from self._misplaced_addresses()
@@ -142,6 +142,7 @@ class Physical(Model):
         owners: dict[IPv4Address, str] = {}
         declared = {"gateway": self.gateway, "apiVip": self.api_vip}
         declared |= {f"nodes.{name}.address": node.address for name, node in self.nodes.items()}
+        free = self.free_addresses()
         for key, address in declared.items():
             if address not in self.subnet:
                 reason = f"lies outside the node subnet {self.subnet}"
@@ -152,7 +153,7 @@ class Physical(Model):
             else:
                 owners[address] = key
                 continue
-            yield Problem(key, str(address), reason, str(self.free_address()))
+            yield Problem(key, str(address), reason, str(next(free, "an address of a larger physical.subnet")))
 
     def _shared_macs(self) -> Iterator[Problem]:
         owners: dict[str, str] = {}

@@ -9,17 +9,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from components import flows, policy_objects
 from components.applications import LabelKey, Port
-from components.fields import DnsLabel, LabelValue, Model, Network, Problem, Protocol
+from components.fields import DnsLabel, Form, LabelValue, Model, Network, Problem, Protocol
 from components.policy_objects import Policy
 
 if TYPE_CHECKING:
@@ -37,14 +37,20 @@ def _destination(value: str) -> str:
         return value
     if re.fullmatch(r"[0-9./]+", value):
         try:
-            network = IPv4Network(value)
+            network = IPv4Network(value, strict=False)
         except ValueError:
-            raise ValueError("is not a canonical IPv4 network in CIDR notation") from None
-        if "/" not in value or network.prefixlen == 0:
-            raise ValueError(f"is written {network if network.prefixlen else ANYWHERE}")
+            raise ValueError("is not an IPv4 network in CIDR notation") from None
+        if network.prefixlen == 0:
+            raise ValueError(f"is written {ANYWHERE}")
+        if str(network) != value:
+            raise ValueError(
+                f"is written {network}" + ("" if network.prefixlen == 32 else ", or with /32 for one address")
+            )
         return value
-    if not re.fullmatch(r"([-a-z0-9_*]{1,63}\.)+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
+    if not re.fullmatch(r"(\*\*\.)?([-a-z0-9_*]{1,63}\.)+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
         raise ValueError(f"is no domain in lower case, network in CIDR notation or `{ANYWHERE}`")
+    if "**" in value.removeprefix("**."):
+        raise ValueError("has ** where it stands for no more than *: only **. in front stands for several labels")
     return value
 
 
@@ -56,7 +62,10 @@ def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Destination = Annotated[str, AfterValidator(_destination), Field(examples=["api.example.com"])]
-"""Something outside of the cluster: a domain (`*` stands for any part of one label), a network, or anywhere."""
+"""Something outside of the cluster: a domain, a network, or anywhere.
+
+In a domain `*` stands for any part of one label, and `**.` in front for one label or more (Cilium, matchPattern).
+"""
 
 UNSEEN_LABELS = re.compile(
     r"io\.kubernetes|kubernetes\.io|k8s\.io|topology\.kubernetes\.io|statefulset\.kubernetes\.io/pod-name|.*beta\.kubernetes\.io"
@@ -74,10 +83,26 @@ class PodSecurity(StrEnum):
     RESTRICTED = "restricted"
 
 
-class PodGroup(Model):
-    """One end of a flow: pods by their labels."""
+def _are_labels(value: Mapping[str, Any]) -> bool:
+    return value.keys().isdisjoint({"labels", "namespace"}) and all(isinstance(each, str) for each in value.values())
+
+
+class OwnPods(Model):
+    """Pods of the namespace that an entry stands under, by their labels."""
 
     labels: Labels = Field(description="labels that the pods have, all of them", examples=[{"app": "frontend"}])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_have_a_key(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value and _are_labels(value):
+            raise ValueError("has its labels in the wrong place: they stand one level deeper, below the key labels")
+        return value
+
+
+class PodGroup(OwnPods):
+    """One end of a flow: pods by their labels."""
+
     namespace: DnsLabel | None = Field(
         default=None,
         description="their namespace; the one that the flow stands under when unset",
@@ -88,15 +113,27 @@ class PodGroup(Model):
 class HttpRule(Model):
     """Requests that may pass; method, path and headers must all match."""
 
-    method: Annotated[str, StringConstraints(pattern=r"^[A-Z|()]+$")] | None = Field(
-        default=None, description="HTTP method, or several with `|`; any when unset", examples=["GET"]
-    )
-    path: Annotated[str, StringConstraints(pattern=r"^/")] | None = Field(
+    method: (
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^[A-Z|()]+$"),
+            Form("must be an HTTP method in capitals, or several with | between them"),
+        ]
+        | None
+    ) = Field(default=None, description="HTTP method, or several with `|`; any when unset", examples=["GET"])
+    path: Annotated[str, StringConstraints(pattern=r"^/"), Form("must start with a slash")] | None = Field(
         default=None,
         description="regular expression (RE2) for the whole path with its query; any when unset",
         examples=["/api/v1/.*"],
     )
-    headers: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")], str] = Field(
+    headers: dict[
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^[A-Za-z0-9-]+$"),
+            Form("must be a header's name: letters, digits and hyphens"),
+        ],
+        str,
+    ] = Field(
         default={},
         description="headers that must be there, with this very value; an empty text takes any value",
         examples=[{"Content-Type": "application/json"}],
@@ -141,10 +178,10 @@ class Flow(Model):
 class Egress(Model):
     """Traffic out of the cluster."""
 
-    source: Labels = Field(description="labels of the pods that connect", examples=[{"app": "frontend"}])
+    source: OwnPods = Field(description="pods that connect", examples=[{"labels": {"app": "frontend"}}])
     to: Annotated[tuple[Destination, ...], AfterValidator(_not_empty)] = Field(
-        description="domains (`*` is any part of one label; they need `cilium.l7Proxy`), networks outside of the "
-        "cluster, or `anywhere`",
+        description="domains (`*` is any part of one label, `**.` in front any number of them; they need "
+        "`cilium.l7Proxy`), networks outside of the cluster, or `anywhere`",
         examples=[["api.example.com", "*.example.org", "192.168.1.20/32"]],
     )
     ports: tuple[Port, ...] = Field(default=(443,), min_length=1, description="ports there", examples=[[443]])
@@ -203,7 +240,7 @@ class Namespace(Model):
     egress: dict[DnsLabel, Egress] = Field(
         default={},
         description="traffic out of the cluster, by name",
-        examples=[{"payments": {"source": {"app": "backend"}, "to": ["api.example.com"]}}],
+        examples=[{"payments": {"source": {"labels": {"app": "backend"}}, "to": ["api.example.com"]}}],
     )
     metrics: dict[DnsLabel, MetricsTarget] = Field(
         default={},
@@ -241,9 +278,9 @@ class Namespace(Model):
         return any(egress.domains for egress in self.egress.values())
 
     def _unseen_labels(self) -> Iterator[Problem]:
-        labels = {f"flows.{name}.source": flow.source.labels for name, flow in self.flows.items()}
-        labels |= {f"flows.{name}.destination": flow.destination.labels for name, flow in self.flows.items()}
-        labels |= {f"egress.{name}.source": egress.source for name, egress in self.egress.items()}
+        labels = {f"flows.{name}.source.labels": flow.source.labels for name, flow in self.flows.items()}
+        labels |= {f"flows.{name}.destination.labels": flow.destination.labels for name, flow in self.flows.items()}
+        labels |= {f"egress.{name}.source.labels": egress.source.labels for name, egress in self.egress.items()}
         labels |= {f"metrics.{name}.labels": target.labels for name, target in self.metrics.items()}
         labels |= {f"apiServer.{name}": pods for name, pods in self.api_server.items()}
         for key, selector in labels.items():

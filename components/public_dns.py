@@ -17,7 +17,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 from pydantic import AfterValidator, Field, StringConstraints
 
 from components.charts import Chart, release_args
-from components.fields import DnsLabel, Model, Problem, ResourceAmounts, Resources, Seconds, over
+from components.fields import DnsLabel, Form, Model, Problem, ResourceAmounts, Resources, Seconds, over
 from components.monitoring import Monitoring
 from components.sdk import cloudflare
 
@@ -158,9 +158,11 @@ class ExternalDns(Model):
         default=SyncPolicy.SYNC, description="`sync`, or `upsert-only`, which never deletes a record"
     )
     interval_seconds: Seconds = Field(default=60, description="time between two comparisons; changes come at once")
-    txt_prefix: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.$")] = Field(
-        default="k8s.", description="prefix of the TXT records by which it knows its own"
-    )
+    txt_prefix: Annotated[
+        str,
+        StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.$"),
+        Form("must be one label in lower case with a dot behind it"),
+    ] = Field(default="k8s.", description="prefix of the TXT records by which it knows its own")
     endpoint_objects: bool = Field(default=False, description="records from DNSEndpoint objects as well")
     resources: Annotated[Resources, over(EXTERNAL_DNS_RESOURCES)] = Field(
         default=EXTERNAL_DNS_RESOURCES, description="requests and limits"

@@ -174,7 +174,8 @@ def _managed(managed: ManagedRules) -> "list[pulumi_cloudflare.RulesetRuleArgs]"
 
 def _ddos(ddos: Ddos) -> "pulumi_cloudflare.RulesetRuleArgs":
     overrides = cloudflare.RulesetRuleActionParametersOverridesArgs(
-        sensitivity_level=SENSITIVITY_LEVELS[ddos.sensitivity], action=ddos.action.value if ddos.action else None
+        sensitivity_level=SENSITIVITY_LEVELS[ddos.sensitivity or Sensitivity.HIGH],
+        action=ddos.action.value if ddos.action else None,
     )
     parameters = cloudflare.RulesetRuleActionParametersArgs(id=DDOS_L7, overrides=overrides)
     return _execute("ddos", "HTTP DDoS protection", parameters)

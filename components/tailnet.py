@@ -14,7 +14,7 @@ import pulumi
 import pulumi_tailscale as tailscale
 from pydantic import Field, StringConstraints
 
-from components.fields import DnsLabel, DomainName, Model, Problem
+from components.fields import DnsLabel, DomainName, Form, Model, Problem
 from components.tailnet_policy import Policy, Tag
 
 SECONDS_PER_DAY = 86400
@@ -31,7 +31,14 @@ class AuthKey(Model):
     expiry_days: int = Field(
         default=90, ge=1, le=90, description="life of the key; devices that joined stay", examples=[90]
     )
-    description: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ]{1,50}$")] | None = Field(
+    description: (
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^[A-Za-z0-9 ]{1,50}$"),
+            Form("must be at most 50 letters, digits and blanks"),
+        ]
+        | None
+    ) = Field(
         default=None,
         description="what the admin console shows; the entry's name when unset",
         examples=["cluster nodes"],
@@ -50,13 +57,20 @@ class SplitDns(Model):
 class Tailnet(Model):
     """The tailnet: its policy file, DNS, certificates and auth keys."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^(-|[A-Za-z0-9][-A-Za-z0-9.@_]*)$")] = Field(
-        default="-", description="id of the tailnet; `-` is that of the OAuth client"
-    )
+    name: Annotated[
+        str,
+        StringConstraints(pattern=r"^(-|[A-Za-z0-9][-A-Za-z0-9.@_]*)$"),
+        Form("must be the id of a tailnet, or - for that of the OAuth client"),
+    ] = Field(default="-", description="id of the tailnet; `-` is that of the OAuth client")
     policy: Policy | None = Field(
         default=None,
         description="the whole policy file; unset: somebody else's. Import the existing one first (docs/tailscale.md)",
-        examples=[{"grants": {"members": {"src": ["autogroup:member"], "dst": ["tag:k8s"], "ip": ["tcp:443"]}}}],
+        examples=[
+            {
+                "grants": {"members": {"src": ["autogroup:member"], "dst": ["tag:k8s"], "ip": ["tcp:443"]}},
+                "testMember": "someone@example.com",
+            }
+        ],
     )
     magic_dns: bool = Field(default=False, description="turn MagicDNS on; false leaves it as it is")
     https_certificates: bool = Field(

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from components.fields import DnsLabel, Model, Problem
+from components.fields import DnsLabel, Form, Model, Problem
 
 _TAG, _GROUP, _USER = r"tag:[A-Za-z][-A-Za-z0-9]*", r"group:[A-Za-z0-9][-\w.]*", r"[^\s@:*]+@[^\s@:]+"
 _AUTOGROUP, _SERVICE = r"autogroup:[-a-z]+", r"svc:[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -72,18 +72,31 @@ def _protocol_and_ports(value: str) -> str:
     return value
 
 
-Tag = Annotated[str, StringConstraints(pattern=f"^{_TAG}$"), Field(examples=["tag:k8s"])]
+Tag = Annotated[
+    str,
+    StringConstraints(pattern=f"^{_TAG}$"),
+    Form("must be tag: and a name of letters, digits and hyphens that starts with a letter"),
+    Field(examples=["tag:k8s"]),
+]
 """A tag of the tailnet, which stands for a role of devices."""
 
-User = Annotated[str, StringConstraints(pattern=f"^{_USER}$"), Field(examples=["someone@example.com"])]
+User = Annotated[
+    str,
+    StringConstraints(pattern=f"^{_USER}$"),
+    Form("must be the login name of one user, such as a mail address"),
+    Field(examples=["someone@example.com"]),
+]
 """A user of the tailnet by login name."""
 
-GroupName = Annotated[str, StringConstraints(pattern=f"^{_GROUP}$"), Field(examples=["group:admins"])]
+GroupName = Annotated[
+    str, StringConstraints(pattern=f"^{_GROUP}$"), Form("must be group: and a name"), Field(examples=["group:admins"])
+]
 """A group of the policy file."""
 
 Owner = Annotated[
     str,
     StringConstraints(pattern=f"^({_TAG}|{_GROUP}|{_USER}|{_AUTOGROUP})$"),
+    Form("must be a user, group:NAME, tag:NAME or autogroup:NAME"),
     Field(examples=["autogroup:admin"]),
 ]
 """Who may give a tag to a device."""
@@ -101,7 +114,10 @@ TestDestination = Annotated[str, AfterValidator(_test_destination), Field(exampl
 """Where a test connects to."""
 
 Capability = Annotated[
-    str, StringConstraints(pattern=r"^[-a-z0-9.]+/[-\w./]+$"), Field(examples=["tailscale.com/cap/kubernetes"])
+    str,
+    StringConstraints(pattern=r"^[-a-z0-9.]+/[-\w./]+$"),
+    Form("must be a capability: the owner's domain, a slash and a name"),
+    Field(examples=["tailscale.com/cap/kubernetes"]),
 ]
 """The name of an application capability, below its owner's domain."""
 

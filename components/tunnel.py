@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import pulumi
 from pydantic import AfterValidator, Field, StringConstraints
 
-from components.fields import DnsLabel, DomainName, Model, Problem, ResourceAmounts, Resources, Seconds, over
+from components.fields import DnsLabel, DomainName, Form, Model, Problem, ResourceAmounts, Resources, Seconds, over
 from components.nginx import ImageReference
 from components.sdk import cloudflare
 
@@ -52,6 +52,7 @@ TunnelService = Annotated[
     StringConstraints(
         pattern=r"^((https?|tcp|ssh|rdp|smb)://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[1-9][0-9]{0,4})?|http_status:[1-5][0-9]{2})$"
     ),
+    Form("must be scheme://host or scheme://host:port without a path, or http_status:CODE"),
     Field(examples=["http://status.monitoring.svc.cluster.local:8080"]),
 ]
 """Where cloudflared sends requests: scheme, host and port without a path, or a fixed HTTP status."""
@@ -102,9 +103,11 @@ CONNECTOR_RESOURCES = Resources(
 class Tunnel(Model):
     """The tunnel and the connectors that hold it up."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9]([-a-zA-Z0-9 ._]{0,98}[a-zA-Z0-9])?$")] = Field(
-        default="anton", description="name of the tunnel, unique in the account"
-    )
+    name: Annotated[
+        str,
+        StringConstraints(pattern=r"^[a-zA-Z0-9]([-a-zA-Z0-9 ._]{0,98}[a-zA-Z0-9])?$"),
+        Form("must be at most 100 letters, digits, blanks, hyphens, dots and underscores, the first and last no sign"),
+    ] = Field(default="anton", description="name of the tunnel, unique in the account")
     hostname: DomainName | None = Field(
         default=None,
         description="public name of the tunnel, to which applications' names point; `external.<cluster.domain>` when "

@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints
 
 from components.applications import covered_by_wildcard
 from components.edge_rules import Rules
-from components.fields import DnsLabel, DomainName, Model, Problem
+from components.fields import DnsLabel, DomainName, Form, Model, Problem
 from components.nginx import Hsts, TlsProtocol
 from components.rulesets import phase_rules
 from components.sdk import cloudflare
@@ -212,6 +212,7 @@ class TotalTls(Model):
 PackHost = Annotated[
     str,
     StringConstraints(pattern=r"^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z]{2,}$"),
+    Form("must be a DNS name in lower case, with *. in front where any label may stand there"),
     Field(examples=["*.apps.example.com"]),
 ]
 """A name in an edge certificate, in lower case; a leading `*.` stands for one label."""

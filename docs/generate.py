@@ -6,9 +6,11 @@
 import json
 from collections.abc import Iterator
 from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import yaml
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -41,7 +43,9 @@ def rows(model: type[Model], prefix: str, values: Model | None = None) -> Iterat
         default = getattr(values, name) if values else field.default
         inner, key = nested(field, key)
         if inner is None or is_optional(field):
-            yield key, default_text(default), field.description or "", shown(example_of(field))
+            given = default if values and default not in (None, (), {}) else example_of(field)
+            example = next(iter(given.values())) if key.endswith(".<name>") and isinstance(given, dict) else given
+            yield key, default_text(default), field.description or "", shown(example)
         else:
             yield key, default_text(default), field.description or "", "an object"
         if inner is not None:
@@ -82,8 +86,18 @@ def shown(value: Any) -> str:
         value = value.value
     if isinstance(value, tuple):
         value = [item if isinstance(item, int) else str(item) for item in value]
-    text = json.dumps(value) if isinstance(value, bool | int | float | list | dict | None) else str(value)
+    text = str(value)
+    if not isinstance(value, str | IPv4Address | IPv4Network) or (text and not is_plain_text(text)):
+        text = json.dumps(value)
     return f"`{text}`" if text else "none"
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether YAML reads it as text without quotes around it."""
+    try:
+        return isinstance(yaml.safe_load(text), str)
+    except yaml.YAMLError:
+        return False
 
 
 def configuration() -> str:

@@ -179,7 +179,7 @@ def test_one_time_pin_is_offered_where_the_settings_say() -> None:
         ({"everyone": True, "reason": "because I say so"}, "everyone", "makes the application public"),
         ({"everyone": True, "decision": "deny"}, "everyone", "makes the application public"),
         ({"everyone": True, "decision": "bypass"}, "everyone", "takes decision: bypass and a reason"),
-        ({"everyone": True, "decision": "bypass", "reason": "x"}, "reason", "does not have the form"),
+        ({"everyone": True, "decision": "bypass", "reason": "x"}, "reason", "ten characters or more"),
         ({"emails": ["a@example.com"], "reason": "nothing to explain"}, "reason", "would have no effect"),
         ({"decision": "bypass"}, "", "needs networks or countries, or everyone"),
         ({"decision": "bypass", "networks": ["203.0.113.0/24"], "emails": ["a@b.org"]}, "emails", "can't be known"),
@@ -192,7 +192,8 @@ def test_one_time_pin_is_offered_where_the_settings_say() -> None:
             "meaningless",
         ),
         ({"emails": ["a@example.com"], "networks": ["10.0.0.0/8"]}, "networks[0]", "is private"),
-        ({"emails": ["A@example.com"]}, "emails[0]", "does not have the form"),
+        ({"emails": ["a@example.com"], "networks": ["1.1.1.0/24", "100.64.1.0/24"]}, "networks[1]", "is private"),
+        ({"emails": ["A@example.com"]}, "emails[0]", "one mail address in lower case"),
         ({"emailDomains": ["@example.com"]}, "emailDomains[0]", "is not a DNS name"),
         ({"groups": ["others"]}, "groups", "is no entry of cloudflare.access.groups"),
         (
@@ -200,8 +201,8 @@ def test_one_time_pin_is_offered_where_the_settings_say() -> None:
             "requireDevicePosture",
             "is no entry of cloudflare.access.devicePosture",
         ),
-        ({"emails": ["a@example.com"], "countries": ["usa"]}, "countries[0]", "does not have the form"),
-        ({"emails": ["a@example.com"], "sessionHours": 0}, "sessionHours", "greater than or equal to 1"),
+        ({"emails": ["a@example.com"], "countries": ["usa"]}, "countries[0]", "two capital letters"),
+        ({"emails": ["a@example.com"], "sessionHours": 0}, "sessionHours", "1 or more"),
         ({"emails": ["a@example.com"], "decision": "non_identity"}, "decision", "must be 'allow'"),
     ],
 )
@@ -257,7 +258,7 @@ def test_device_check_says_what_the_setting_says(check: dict[str, Any], inputs: 
         ({"type": "gateway", "platform": "mac"}, "platform", "means nothing for type gateway"),
         ({"type": "firewall", "platform": "linux"}, "platform", "has no check of type firewall"),
         ({"type": "os_version", "platform": "mac"}, "minVersion", "is required for type os_version"),
-        ({"type": "os_version", "platform": "mac", "minVersion": "14"}, "minVersion", "does not have the form"),
+        ({"type": "os_version", "platform": "mac", "minVersion": "14"}, "minVersion", "three numbers"),
         ({"type": "antivirus"}, "type", "must be 'warp'"),
     ],
 )

@@ -134,9 +134,10 @@ def test_pods_are_found_by_the_services_name_unless_labels_say_otherwise() -> No
             "host",
             "deeper than a wildcard certificate reaches",
         ),
-        ({"port": 0}, "port", "greater than or equal to 1"),
-        ({"path": "api"}, "path", "does not have the form"),
-        ({"namespace": "Production"}, "namespace", "does not have the form"),
+        ({"port": 0}, "port", "1 or more"),
+        ({"path": "api"}, "path", "from its first slash on"),
+        ({"path": "/api/*"}, "path", "no wildcard here"),
+        ({"namespace": "Production"}, "namespace", "lower-case letters"),
         ({"tlsSecret": "x"}, "tlsSecret", "is not a known key"),
     ],
 )

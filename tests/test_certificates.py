@@ -352,7 +352,7 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
         "contact that is no address",
         certificates(letsencrypt={"email": "ops"}),
         "certificates.letsencrypt.email",
-        "form",
+        "one mail address",
     ),
     (
         "plain DNS for challenges",

@@ -174,4 +174,4 @@ def test_edge_that_is_off_asks_nothing_of_the_other_layers() -> None:
 @pytest.mark.parametrize("address", ["ops", "ops@localhost", "a@example.com,b@example.com"])
 def test_malformed_mail_address_is_refused(address: str) -> None:
     found = reasons({"cloudflare": {"notifications": {"emails": [address]}}})
-    assert "does not have the form" in found["cloudflare.notifications.emails[0]"]
+    assert "one mail address" in found["cloudflare.notifications.emails[0]"]

@@ -214,9 +214,9 @@ def test_image_is_pinned() -> None:
     [
         ({"image": "cloudflare/cloudflared:latest"}, "image", "whatever was pushed last"),
         ({"image": f"cloudflare/cloudflared:latest@sha256:{'0' * 64}"}, "image", "whatever was pushed last"),
-        ({"image": "cloudflare/cloudflared"}, "image", "does not have the form"),
-        ({"replicas": 1}, "replicas", "greater than or equal to 2"),
-        ({"gracePeriodSeconds": 181}, "gracePeriodSeconds", "less than or equal to 180"),
+        ({"image": "cloudflare/cloudflared"}, "image", "registry/repository:tag"),
+        ({"replicas": 1}, "replicas", "2 or more"),
+        ({"gracePeriodSeconds": 181}, "gracePeriodSeconds", "180 or less"),
         ({"transport": "tcp"}, "transport", "must be"),
         ({"hostname": "example.com"}, "hostname", "is not one label under"),
         ({"hostname": "a.b.example.com"}, "hostname", "is not one label under"),

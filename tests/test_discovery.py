@@ -306,6 +306,18 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
         "tenth",
     ),
     (
+        "the cluster's own domain as a zone",
+        discovery(coredns={"zones": {"cluster.local": ["192.168.1.1"]}}),
+        "discovery.coredns.zones.cluster.local",
+        "CoreDNS answers for cluster.local itself",
+    ),
+    (
+        "everything as a zone",
+        discovery(coredns={"zones": {".": ["192.168.1.1"]}}),
+        "discovery.coredns.zones.",
+        "discovery.coredns.upstreams",
+    ),
+    (
         "zone under .local",
         discovery(coredns={"zones": {"lan.local": ["192.168.1.1"]}}),
         "discovery.coredns.zones.lan.local",

@@ -35,6 +35,10 @@ def test_host_with_a_quote_adds_no_condition() -> None:
         'http.request.uri.path matches r#"a"b("#',
         'any(http.request.headers["x-a"][*] eq "1")',
         'http.user_agent contains "cf.threat_score"',
+        'http.user_agent contains "http.useragent"',
+        'any(lower(http.request.headers.names[*])[*] eq "x-a") and http.request.uri.args.names[0] eq "a"',
+        'http.request.body.multipart.names[0][0] eq "a" or cf.bot_management.ja4 eq "x" or raw.http.request.uri eq "/"',
+        'http.request.jwt.claims.iss["a"][0] eq "b" or ip.src.asnum in {1 2}',
     ],
 )
 def test_good_expression_is_taken(expression: str) -> None:
@@ -57,6 +61,9 @@ def test_good_expression_is_taken(expression: str) -> None:
         ("cf.threat_score gt 10", "always 0"),
         ('ip.geoip.country eq "US"', "write ip.src.country"),
         ("ip.geoip.asnum eq 1", "write ip.src.asnum"),
+        ('http.useragent eq "a"', "did you mean http.user_agent?"),
+        ('true and ip.src.cuntry eq "US"', "did you mean ip.src.country?"),
+        ('starts_with(http.request.url.path, "/a")', "did you mean http.request.uri.path?"),
     ],
 )
 def test_bad_expression_is_refused_with_its_reason(expression: str, fault: str) -> None:

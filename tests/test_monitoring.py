@@ -13,7 +13,7 @@ import yaml
 
 from components.dashboards import dashboard
 from components.network_monitoring import NetworkMonitoring, NetworkMonitoringArgs
-from components.settings import Settings, parse
+from components.settings import ConfigError, Settings, parse
 from tests import edge
 from tests.alert_cases import CASES
 from tests.configs import PROJECT, STAND_IN_SECRETS, charts_without_files, merged, settings_with
@@ -261,6 +261,29 @@ def test_warnings_come_before_alarms() -> None:
         "restartsPerHourCritical 6"
         in alert_faults(workloads={"restartsPerHour": 7})["monitoring.alerts.workloads.restartsPerHour"]
     )
+
+
+@pytest.mark.parametrize(
+    ("part", "blamed", "change"),
+    [
+        ("certificates", "expiryWarningDays", {"expiryWarningDays": 5}),
+        ("certificates", "expiryCriticalDays", {"expiryCriticalDays": 30}),
+        ("certificates", "expiryCriticalDays", {"expiryCriticalDays": 10, "expiryWarningDays": 4}),
+        ("certificates", "expiryWarningDays", {"expiryCriticalDays": 2, "expiryWarningDays": 1}),
+        ("cilium", "memoryCriticalPercent", {"memoryCriticalPercent": 50}),
+        ("cilium", "memoryHighPercent", {"memoryHighPercent": 100}),
+        ("workloads", "restartsPerHourCritical", {"restartsPerHourCritical": 2}),
+        ("workloads", "restartsPerHour", {"restartsPerHour": 9, "restartsPerHourCritical": 1}),
+    ],
+)
+def test_of_two_thresholds_the_one_that_was_set_is_blamed_with_an_example_that_helps(
+    part: str, blamed: str, change: dict[str, int]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        every_layer(monitoring(alerts={part: change}))
+    (problem,) = refused.value.problems
+    assert problem.key == f"monitoring.alerts.{part}.{blamed}"
+    assert every_layer(monitoring(alerts={part: {**change, blamed: problem.example}}))
 
 
 def test_restarts_that_kubelet_never_makes_are_refused() -> None:

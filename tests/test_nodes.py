@@ -7,7 +7,7 @@ import pulumi
 import pytest
 
 from components.nodes import NodeAddressMismatchError, PhysicalNodes, PhysicalNodesArgs, internal_ip
-from components.settings import Settings
+from components.settings import ConfigError, Settings
 from tests.configs import settings_with
 from tests.recorder import Recorder, Registration, record, run
 
@@ -44,6 +44,17 @@ def test_every_node_gets_its_role_and_hardware_as_labels_and_annotations() -> No
     assert annotations["network.anton/mac-address"] == "58:47:ca:7a:54:aa"
     assert annotations["network.anton/address"] == "192.168.1.100"
     assert annotations["network.anton/link-speed-mbps"] == "1000"
+
+
+def test_misplaced_nodes_are_each_offered_a_free_address_of_their_own() -> None:
+    nodes = {f"k8s-{number}": {"address": f"10.0.0.{number}"} for number in (1, 2, 3)}
+    with pytest.raises(ConfigError) as refused:
+        settings_with({"physical": {"nodes": nodes}})
+    offered = {problem.key: problem.example for problem in refused.value.problems}
+    assert len({*offered.values()}) == len(offered) == 3
+    settings_with(
+        {"physical": {"nodes": {name: {"address": offered[f"physical.nodes.{name}.address"]} for name in nodes}}}
+    )
 
 
 def test_field_manager_is_fixed_so_that_plans_repeat() -> None:

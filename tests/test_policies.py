@@ -127,8 +127,11 @@ def test_only_what_native_policies_cant_say_is_of_ciliums_kind() -> None:
         "allowSameNamespace": False,
         "flows": {"plain": FLOW, "narrow": FLOW | {"port": 80, "http": rules}},
         "egress": {
-            "nas": {"source": {"app": "backend"}, "to": ["192.168.1.20/32"], "ports": [2049]},
-            "payments": {"source": {"app": "backend"}, "to": ["api.example.com", "*.example.org", "192.168.1.21/32"]},
+            "nas": {"source": {"labels": {"app": "backend"}}, "to": ["192.168.1.20/32"], "ports": [2049]},
+            "payments": {
+                "source": {"labels": {"app": "backend"}},
+                "to": ["api.example.com", "*.example.org", "192.168.1.21/32"],
+            },
         },
         "metrics": {"backend": {"labels": {"app": "backend"}, "port": 9090}},
         "apiServer": {"operator": {"app": "operator"}},
@@ -200,7 +203,7 @@ def flow(**values: Any) -> dict[str, Any]:
 
 
 def egress(**values: Any) -> dict[str, Any]:
-    return changed(egress={"out": {"source": {"app": "web"}, **values}})
+    return changed(egress={"out": {"source": {"labels": {"app": "web"}}, **values}})
 
 
 HTTP = [{"method": "GET"}]
@@ -233,13 +236,13 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
         "networkPolicies.namespaces.monitoring.defaultDeny",
         "scraping",
     ),
-    ("port 0", flow(port=0), f"{PREFIX}.flows.web.port", "greater"),
+    ("port 0", flow(port=0), f"{PREFIX}.flows.web.port", "1 or more"),
     ("port above 65535", flow(port=65536), f"{PREFIX}.flows.web.port", "less"),
     ("protocol of no port", flow(protocol="ICMP"), f"{PREFIX}.flows.web.protocol", "TCP"),
     ("no labels", flow(source={"labels": {}}), f"{PREFIX}.flows.web.source.labels", "empty"),
     ("HTTP over UDP", flow(protocol="UDP", http=HTTP), f"{PREFIX}.flows.web.protocol", "TCP"),
     ("path that is no expression", flow(http=[{"path": "/(["}]), f"{PREFIX}.flows.web.http[0].path", "expression"),
-    ("path without its slash", flow(http=[{"path": "api"}]), f"{PREFIX}.flows.web.http[0].path", "form"),
+    ("path without its slash", flow(http=[{"path": "api"}]), f"{PREFIX}.flows.web.http[0].path", "start with a slash"),
     ("look-ahead", flow(http=[{"path": "/(?!admin).*"}]), f"{PREFIX}.flows.web.http[0].path", "RE2"),
     (
         "header with a line break",
@@ -293,14 +296,28 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
     ("domain with a scheme", egress(to=["https://x.org"]), f"{PREFIX}.egress.out.to[0]", "no domain"),
     ("domain in upper case", egress(to=["Example.org"]), f"{PREFIX}.egress.out.to[0]", "lower case"),
     ("address without its prefix", egress(to=["192.168.1.20"]), f"{PREFIX}.egress.out.to[0]", "192.168.1.20/32"),
-    ("network with host bits", egress(to=["192.168.1.20/24"]), f"{PREFIX}.egress.out.to[0]", "canonical"),
+    (
+        "network with host bits",
+        egress(to=["192.168.1.20/24"]),
+        f"{PREFIX}.egress.out.to[0]",
+        "written 192.168.1.0/24, or with /32",
+    ),
+    ("stars within a name", egress(to=["a**.x.org"]), f"{PREFIX}.egress.out.to[0]", "no more than *"),
+    ("stars after the start", egress(to=["a.**.org"]), f"{PREFIX}.egress.out.to[0]", "no more than *"),
+    (
+        "labels without their key",
+        egress(source={"app": "web"}, to=["anywhere"]),
+        f"{PREFIX}.egress.out.source",
+        "below the key labels",
+    ),
+    ("flow without that key", flow(source={"app": "web"}), f"{PREFIX}.flows.web.source", "below the key labels"),
     ("every address", egress(to=["0.0.0.0/0"]), f"{PREFIX}.egress.out.to[0]", "anywhere"),
     ("address of a pod", egress(to=["10.244.1.0/24"]), f"{PREFIX}.egress.out.to", "never matches a pod"),
     ("address of a node", egress(to=["192.168.1.98/32"]), f"{PREFIX}.egress.out.to", "is node k8s-1"),
     (
         "label that Cilium does not see",
         flow(source={"labels": {"pod-template-hash": "abc"}}),
-        f"{PREFIX}.flows.web.source.pod-template-hash",
+        f"{PREFIX}.flows.web.source.labels.pod-template-hash",
         "never match",
     ),
     (

@@ -189,9 +189,13 @@ def test_port_without_protocol_is_tcp() -> None:
         ({"matchPattern": "*.example.com"}, "example.com", False),
         ({"matchPattern": "*.example.com"}, "a.b.example.com", False),
         ({"matchPattern": "*.example.com"}, "www.example.com.attacker.net", False),
+        ({"matchPattern": "**.example.com"}, "a.b.example.com", True),
+        ({"matchPattern": "**.example.com"}, "example.com", False),
     ],
 )
-def test_domain_pattern_covers_one_label(pattern: dict[str, str], name: str, allowed: bool) -> None:
+def test_domain_pattern_covers_one_label_and_with_two_stars_any_number(
+    pattern: dict[str, str], name: str, allowed: bool
+) -> None:
     judged = Judge([cilium(egress=[{"toFQDNs": [pattern]}])], ENDPOINTS | {"outside": {"domain": name}})
     assert judged.allows("a", "outside", 443) is allowed
 

@@ -296,8 +296,8 @@ def test_external_dns_release_is_in_the_namespace_of_the_controllers() -> None:
     ("values", "key", "reason"),
     [
         ({"policy": "create-only"}, "policy", "must be"),
-        ({"txtPrefix": "k8s"}, "txtPrefix", "does not have the form"),
-        ({"intervalSeconds": 0}, "intervalSeconds", "greater than 0"),
+        ({"txtPrefix": "k8s"}, "txtPrefix", "with a dot behind it"),
+        ({"intervalSeconds": 0}, "intervalSeconds", "more than 0"),
         ({"resources": {"requests": {"memory": "1Gi"}}}, "resources.requests.memory", "limit of 128Mi"),
     ],
 )

@@ -72,8 +72,8 @@ EVERYTHING: dict[str, Any] = {
                     },
                 },
                 "egress": {
-                    "payments": {"source": {"app": "backend"}, "to": ["api.example.net", "*.example.org"]},
-                    "storage": {"source": {"app": "backend"}, "to": ["192.168.1.20/32"], "ports": [2049]},
+                    "payments": {"source": {"labels": {"app": "backend"}}, "to": ["api.example.net", "*.example.org"]},
+                    "storage": {"source": {"labels": {"app": "backend"}}, "to": ["192.168.1.20/32"], "ports": [2049]},
                 },
                 "metrics": {"backend": {"labels": {"app": "backend"}, "port": 9090}},
                 "apiServer": {"backend": {"app": "backend"}},
@@ -81,7 +81,7 @@ EVERYTHING: dict[str, Any] = {
             "staging": {
                 "create": True,
                 "allowSameNamespace": True,
-                "egress": {"crawl": {"source": {"app": "batch"}, "to": ["anywhere"]}},
+                "egress": {"crawl": {"source": {"labels": {"app": "batch"}}, "to": ["anywhere"]}},
             },
         },
     },

@@ -285,7 +285,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "a tag without its prefix",
         enabled(proxyTags=["tag:k8s", "k8s"]),
         "tailscale.proxyTags[1]",
-        "does not have the form",
+        "must be tag: and a name",
     ),
     (
         "a request above its limit",

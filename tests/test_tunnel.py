@@ -184,9 +184,9 @@ def test_catch_all_is_last_and_alone_whatever_rules_come_before(rules: list[Tunn
 @pytest.mark.parametrize(
     ("rule", "key", "reason"),
     [
-        ({"service": "http://status:80/path"}, "service", "does not have the form"),
-        ({"service": "ftp://status"}, "service", "does not have the form"),
-        ({"service": "http_status:700"}, "service", "does not have the form"),
+        ({"service": "http://status:80/path"}, "service", "without a path, or http_status:CODE"),
+        ({"service": "ftp://status"}, "service", "without a path, or http_status:CODE"),
+        ({"service": "http_status:700"}, "service", "without a path, or http_status:CODE"),
         ({"path": "("}, "path", "is not a regular expression"),
         ({"path": "(?=x)"}, "path", "look-around"),
         ({"host": "status.elsewhere.org"}, "host", "lies outside cluster.domain"),

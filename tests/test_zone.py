@@ -261,7 +261,7 @@ def test_total_tls_is_ordered_from_the_chosen_authority() -> None:
     ("pack", "key", "reason"),
     [
         ({"hosts": ["*.x.org"]}, "hosts", "lies outside cluster.domain"),
-        ({"hosts": ["*.Apps.example.com"]}, "hosts[0]", "does not have the form"),
+        ({"hosts": ["*.Apps.example.com"]}, "hosts[0]", "DNS name in lower case"),
         ({"hosts": []}, "hosts", "must not be empty"),
         ({"hosts": ["a.b.example.com"], "authority": "lets_encrypt", "validityDays": 30}, "validityDays", "90 days"),
         ({"hosts": ["a.b.example.com"], "validityDays": 60}, "validityDays", "must be 14, 30, 90 or 365"),
