@@ -54,7 +54,12 @@ class Report:
             def original(match: re.Match[str], key: str = key, places: tuple[int, ...] = places) -> str:
                 return f"{key}[{places[int(match[1])]}]"
 
-            problem = replace(problem, key=item.sub(original, problem.key), reason=item.sub(original, problem.reason))
+            problem = replace(
+                problem,
+                key=item.sub(original, problem.key),
+                reason=item.sub(original, problem.reason),
+                because=tuple(item.sub(original, key) for key in problem.because),
+            )
         return problem
 
 

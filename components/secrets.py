@@ -6,6 +6,7 @@ secret's value.
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -131,16 +132,15 @@ def directed(problem: Problem) -> Problem:
 
     Others are returned as they are.
     """
-    *groups, name = problem.key.split(".")
-    if problem.value != HIDDEN or "did you mean" in problem.reason:
+    if problem.value != HIDDEN:
         return problem
     own = {secret.key.lower(): secret for secret in SECRETS}
-    near = [*get_close_matches(f"{groups[0]}{name}".lower(), own, n=1), *get_close_matches(name.lower(), own, n=1)]
-    reason = "is not a known key; a secret has a key of its own and is kept encrypted"
-    if not near:
-        return replace(problem, reason=f"{reason}: docs/secrets.md")
-    secret = own[near[0]]
-    return replace(problem, reason=f"{reason}: {secret.key} (docs/secrets.md)", example=secret.command)
+    name = re.sub(r"[^a-z]", "", problem.key.lower())
+    near = [own[name]] if name in own else [own[key] for key in get_close_matches(name, own, n=2, cutoff=0.75)]
+    places = [" or ".join(secret.key for secret in near), "docs/secrets.md"] if near else ["docs/secrets.md"]
+    known = problem.reason if "did you mean" in problem.reason else "is not a known key;"
+    reason = f"{known} a secret has a key of its own, which keeps it encrypted: {', '.join(places)}"
+    return replace(problem, reason=reason, example=near[0].command if near else problem.example)
 
 
 def problems(layers: Layers, given: Mapping[str, str]) -> Iterator[Problem]:

@@ -90,9 +90,9 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
     ("multicast MAC", node(mac="01:00:5e:00:00:01"), "physical.nodes.k8s-2.mac", "multicast"),
     ("address as a number", node(address=3232235875), "physical.nodes.k8s-2.address", "not an IPv4 address"),
     ("unknown role", node(role="master"), "physical.nodes.k8s-2.role", "control-plane"),
-    ("interface beyond Linux's 15 characters", node(interface="a" * 16), "physical.nodes.k8s-2.interface", "form"),
+    ("interface beyond Linux's 15 characters", node(interface="a" * 16), "physical.nodes.k8s-2.interface", "at most 15"),
     ("interface that Cilium does not watch", node(interface="eth0"), "physical.nodes.k8s-2.interface", "bypass Cilium"),
-    ("switch port that is no label", node(switchPort="port 3"), "physical.nodes.k8s-2.switchPort", "form"),
+    ("switch port that is no label", node(switchPort="port 3"), "physical.nodes.k8s-2.switchPort", "letters, digits"),
     (
         "no control-plane node",
         {"physical": {"nodes": {name: {"role": "worker"} for name in ("k8s-1", "k8s-2", "k8s-3")}}},
@@ -109,7 +109,7 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
         "memory as an amount of CPU",
         ingress("internal", resources={"limits": {"cpu": "256Mi"}}),
         "ingress.classes.internal.resources.limits.cpu",
-        "form",
+        "number of CPU cores",
     ),
     (
         "kubeconfig that is not there",
@@ -255,9 +255,9 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
         "size in another unit",
         ingress("internal", tuning={"clientMaxBodySize": "50MB"}),
         "ingress.classes.internal.tuning.clientMaxBodySize",
-        "form",
+        "number of bytes",
     ),
-    ("image without a tag", {"ingress": {"image": "registry.example.com/controller"}}, "ingress.image", "form"),
+    ("image without a tag", {"ingress": {"image": "registry.example.com/controller"}}, "ingress.image", "repository:tag"),
     ("DSR in tunnel mode", cilium(routingMode="tunnel"), "cilium.loadBalancing.mode", "routingMode native"),
     (
         "Geneve DSR without Geneve",
@@ -285,7 +285,7 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("iptables masquerading past the host's stack", cilium(masquerade="iptables"), "cilium.masquerade", "host's stack"),
     ("L2 announcements beside kube-proxy", cilium(kubeProxyReplacement=False), "loadBalancer.l2.enabled", "kube-proxy"),
-    ("kube-proxy replacement strict", cilium(kubeProxyReplacement="strict"), "cilium.kubeProxyReplacement", "boolean"),
+    ("kube-proxy replacement strict", cilium(kubeProxyReplacement="strict"), "cilium.kubeProxyReplacement", "true or false"),
     ("devices detected", cilium(devices=[]), "cilium.devices", "tailscale0"),
     ("devices that match tailscale0", cilium(devices=["enp+", "t+"]), "cilium.devices", "1280"),
     (
@@ -330,7 +330,7 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
     ("installed by a later version", cilium(upgradeCompatibility="1.20"), "cilium.upgradeCompatibility", "newer"),
     ("misspelt key", {"physical": {"gatway": "192.168.1.1"}}, "physical.gatway", "did you mean gateway?"),
     ("misspelt group", {"ingres": {}}, "ingres", "did you mean ingress?"),
-    ("group that is no object", {"cilium": "fast"}, "cilium", "object"),
+    ("group that is no object", {"cilium": "fast"}, "cilium", "mapping"),
 ]
 
 

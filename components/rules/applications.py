@@ -14,9 +14,11 @@ def classes(layers: Layers) -> Iterator[Problem]:
         chosen = application.ingress_class
         if chosen not in known:
             off = chosen == TAILSCALE_CLASS
-            reason = "needs the Tailscale operator, and tailscale.enabled is false" if off else "is no ingress class"
+            needed = "needs the Tailscale operator, and tailscale.enabled is false"
+            reason = needed if off else "is no class of ingress.classes"
             example = " or ".join(known) or "a class of ingress.classes"
-            yield Problem(f"applications.{application.name}.ingressClass", chosen, reason, example)
+            key, because = f"applications.{application.name}.ingressClass", ("ingress.classes", "tailscale.enabled")
+            yield Problem(key, chosen, reason, example, because)
 
 
 def hosts(layers: Layers) -> Iterator[Problem]:
@@ -26,10 +28,13 @@ def hosts(layers: Layers) -> Iterator[Problem]:
     for application in layers.published:
         key = f"applications.{application.name}"
         entry = layers.applications.entries[application.name]
-        first = owners.setdefault((application.ingress_class, application.host, application.path), application.name)
+        # NGINX and Tailscale take /api and /api/ for one path.
+        place = (application.ingress_class, application.host, application.path.rstrip("/"))
+        first = owners.setdefault(place, application.name)
         if first != application.name:
             reason = f"with path {application.path} is already where applications.{first} is published"
-            yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}")
+            because = (key, f"applications.{first}")
+            yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}", because)
         if application.ingress_class == TAILSCALE_CLASS:
             if entry.host:
                 reason = "can't be chosen on class tailscale: the tailnet names the device after the entry"
@@ -49,7 +54,8 @@ def hosts(layers: Layers) -> Iterator[Problem]:
                 f"is deeper than a wildcard certificate reaches, and ingress.classes.{application.ingress_class}."
                 "certificateIssuer, which would sign one for it, is unset"
             )
-            yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}")
+            because = ("ingress.classes", "cloudflare.enabled", "cloudflare.tunnel.ingressClass")
+            yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}", because)
 
 
 def limits(layers: Layers) -> Iterator[Problem]:

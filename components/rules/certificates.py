@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from components.fields import Problem
 from components.nginx import CertificateIssuer
 from components.rules.layers import Layers
+from components.rules.network import too_few_nodes
 
 SETTINGS_OF = {
     CertificateIssuer.LETSENCRYPT: "certificates.letsencrypt",
@@ -23,7 +24,8 @@ def issuers(layers: Layers) -> Iterator[Problem]:
         others = [other.value for other in CertificateIssuer if certificates.configured(other)]
         reason = f"nobody would sign the certificate: {unset}"
         key = f"ingress.classes.{name}.certificateIssuer"
-        yield Problem(key, issuer.value, reason, others[0] if others else "without this key")
+        because = ("certificates.enabled", SETTINGS_OF[issuer])
+        yield Problem(key, issuer.value, reason, others[0] if others else "without this key", because)
 
 
 def secrets(layers: Layers) -> Iterator[Problem]:
@@ -37,11 +39,11 @@ def secrets(layers: Layers) -> Iterator[Problem]:
         key, example = f"ingress.classes.{name}.defaultCertificate", f"{ingress.namespace}/{name}-tls"
         if secret.split("/")[0] not in own:
             reason = f"is to be written by this program, whose namespaces are {own[0]} and {own[1]}"
-            yield Problem(key, secret, reason, example)
+            yield Problem(key, secret, reason, example, because=("ingress.namespace", "certificates.namespace"))
         first = signed.setdefault(secret, name)
         if ingress.classes[first].certificate_issuer is not issuer:
             reason = f"is that of class {first} too, which has another issuer; the two would overwrite each other"
-            yield Problem(key, secret, reason, example)
+            yield Problem(key, secret, reason, example, because=(f"ingress.classes.{first}",))
 
 
 def namespace(layers: Layers) -> Iterator[Problem]:
@@ -53,15 +55,15 @@ def namespace(layers: Layers) -> Iterator[Problem]:
         "default": "belongs to the cluster",
     }
     if layers.certificates.enabled and name in shared:
-        yield Problem("certificates.namespace", name, f"{shared[name]}; this layer creates its own", "cert-manager")
+        reason = f"{shared[name]}; this layer creates its own"
+        yield Problem("certificates.namespace", name, reason, "cert-manager", because=("ingress.namespace",))
 
 
 def replicas(layers: Layers) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
     count, nodes = layers.certificates.replicas, len(layers.physical.nodes)
     if layers.certificates.enabled and count > nodes:
-        reason = f"one pod a node, and there are {nodes} nodes: the rest would stay pending"
-        yield Problem("certificates.replicas", count, reason, nodes)
+        yield too_few_nodes("certificates.replicas", count, nodes)
 
 
 RULES = (issuers, secrets, namespace, replicas)

@@ -1,6 +1,7 @@
 """Rules between the Cloudflare edge and the layers behind it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from components.applications import Published, covered_by_wildcard
 from components.certificates import Environment
@@ -8,6 +9,10 @@ from components.fields import Problem
 from components.nginx import CertificateIssuer, ClientAddress
 from components.public_dns import RecordType
 from components.rules.layers import Layers
+from components.rules.network import too_few_nodes
+
+EDGE_CERTIFICATES = ("cloudflare.zone.totalTls", "cloudflare.zone.certificatePacks")
+"""Keys that decide which names have a certificate at the edge."""
 
 ADDRESS_TYPES = (RecordType.A, RecordType.AAAA, RecordType.CNAME)
 
@@ -29,10 +34,12 @@ def tunnel_class(layers: Layers) -> Iterator[Problem]:
     suited = [key for key, each in layers.ingress.classes.items() if each.client_address is ClientAddress.CLOUDFLARE]
     if controller is None:
         example = suited[0] if suited else "a class of ingress.classes with clientAddress: cloudflare"
-        yield Problem("cloudflare.tunnel.ingressClass", name, "is no class of ingress.classes", example)
+        reason = "is no class of ingress.classes"
+        yield Problem("cloudflare.tunnel.ingressClass", name, reason, example, because=("ingress.classes",))
     elif controller.client_address is not ClientAddress.CLOUDFLARE:
         reason = "is behind the tunnel: without Cloudflare's header every client would have the connector's address"
-        yield Problem(f"ingress.classes.{name}.clientAddress", controller.client_address.value, reason, "cloudflare")
+        key, because = f"ingress.classes.{name}.clientAddress", ("cloudflare.tunnel.ingressClass",)
+        yield Problem(key, controller.client_address.value, reason, "cloudflare", because)
 
 
 def origin_certificate(layers: Layers) -> Iterator[Problem]:
@@ -43,10 +50,11 @@ def origin_certificate(layers: Layers) -> Iterator[Problem]:
     if not layers.cloudflare.enabled or controller is None:
         return
     key, issuer = f"ingress.classes.{name}.certificateIssuer", controller.certificate_issuer
+    because = ("cloudflare.tunnel", f"ingress.classes.{name}", "ingress.namespace")
     certificate = layers.ingress.default_certificate(name)
     if certificate is None:
         reason = "leaves the controller behind the tunnel with a self-signed certificate, which cloudflared refuses"
-        yield Problem(key, None, reason, "letsencrypt, or defaultCertificate with the Secret of one")
+        yield Problem(key, None, reason, "letsencrypt, or defaultCertificate with the Secret of one", because)
     if tunnel.origin_ca_secret:
         return
     letsencrypt = layers.certificates.letsencrypt
@@ -54,13 +62,13 @@ def origin_certificate(layers: Layers) -> Iterator[Problem]:
     if issuer is CertificateIssuer.LETSENCRYPT and staging:
         reason = "gives the controller behind the tunnel a certificate that nobody trusts: cloudflared would refuse it"
         example = "production; until then cloudflare.enabled: false, or cloudflare.tunnel.originCaSecret"
-        yield Problem("certificates.letsencrypt.environment", "staging", reason, example)
+        yield Problem("certificates.letsencrypt.environment", "staging", reason, example, because)
     if issuer is CertificateIssuer.INTERNAL_CA and certificate:
         namespace = certificate.partition("/")[0]
         if namespace != layers.ingress.namespace:
             reason = f"is not in {layers.ingress.namespace}, where cloudflared could read its authority's certificate"
             example = f"{layers.ingress.namespace}/{name}-tls"
-            yield Problem(f"ingress.classes.{name}.defaultCertificate", certificate, reason, example)
+            yield Problem(f"ingress.classes.{name}.defaultCertificate", certificate, reason, example, because)
 
 
 def tunnel_names(layers: Layers) -> Iterator[Problem]:
@@ -80,20 +88,19 @@ def tunnel_names(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, rule.host, f"lies outside cluster.domain {domain}", f"status.{domain}")
         elif not edge.zone.has_certificate(rule.host, domain):
             reason = "has no certificate at the edge: Universal SSL covers one label below the domain"
-            yield Problem(
-                key, rule.host, reason, f"{rule.host.partition('.')[0]}.{domain}, or cloudflare.zone.totalTls"
-            )
+            example = f"{rule.host.partition('.')[0]}.{domain}, or cloudflare.zone.totalTls"
+            yield Problem(key, rule.host, reason, example, because=EDGE_CERTIFICATES)
         if rule.path is None and rule.host in published:
             reason = f"takes every request for applications.{published[rule.host]}, which nobody would reach"
-            yield Problem(key, rule.host, reason, "another host, or a path")
+            because = (f"applications.{published[rule.host]}", "cloudflare.tunnel.ingressClass")
+            yield Problem(key, rule.host, reason, "another host, or a path", because)
 
 
 def replicas(layers: Layers) -> Iterator[Problem]:
     """Connectors are spread one a node, and have enough nodes."""
     wanted, nodes = layers.cloudflare.tunnel.replicas, len(layers.physical.nodes)
     if layers.cloudflare.enabled and wanted > nodes:
-        reason = f"one pod a node, and there are {nodes} nodes: the rest would stay pending"
-        yield Problem("cloudflare.tunnel.replicas", wanted, reason, max(nodes, 2))
+        yield too_few_nodes("cloudflare.tunnel.replicas", wanted, nodes, max(nodes, 2))
 
 
 def name_owners(layers: Layers) -> Iterator[Problem]:
@@ -105,12 +112,14 @@ def name_owners(layers: Layers) -> Iterator[Problem]:
     for application in _behind_tunnel(layers):
         if application.host == hostname:
             reason = "is the tunnel's own name (cloudflare.tunnel.hostname), which every other name points to"
-            yield Problem(f"applications.{application.name}.host", hostname, reason, f"{application.name}-app.{domain}")
+            key, example = f"applications.{application.name}.host", f"{application.name}-app.{domain}"
+            yield Problem(key, hostname, reason, example, because=("cloudflare.tunnel",))
         if application.host == domain and not edge.dns.apex:
             reason = (
                 f"leaves applications.{application.name} at {domain} without a record; external-dns can't own the apex"
             )
-            yield Problem("cloudflare.dns.apex", False, reason, True)
+            because = (f"applications.{application.name}", "cloudflare.tunnel.ingressClass")
+            yield Problem("cloudflare.dns.apex", False, reason, True, because)
     owners = _names(layers)
     for key, record in edge.dns.records.items():
         path = f"cloudflare.dns.records.{key}"
@@ -120,30 +129,42 @@ def name_owners(layers: Layers) -> Iterator[Problem]:
         owner = owners.get(record.name)
         # A CNAME stands alone at its name (RFC 1034, 3.6.2); at the apex Cloudflare answers with addresses instead.
         if owner and (record.name != domain or record.type in ADDRESS_TYPES):
-            yield Problem(
-                f"{path}.name", record.name, f"belongs to {owner}; {path} would be a second owner", "another name"
-            )
+            reason = f"belongs to {owner.shown}; {path} would be a second owner"
+            because = (owner.key, "cloudflare.tunnel.ingressClass")
+            yield Problem(f"{path}.name", record.name, reason, "another name", because)
         if record.type is RecordType.CNAME and record.content == hostname and not record.proxied:
             reason = f"leads to {hostname}, which is proxied: unproxied, nobody would reach the tunnel"
-            yield Problem(f"{path}.proxied", False, reason, True)
+            yield Problem(f"{path}.proxied", False, reason, True, because=("cloudflare.tunnel.hostname",))
 
 
-def _names(layers: Layers) -> dict[str, str]:
-    """Names that are taken, with their owners as a reader of the settings knows them."""
+@dataclass(frozen=True)
+class _Owner:
+    """Who keeps a DNS name: the key it comes from, and more words on it where needed."""
+
+    key: str
+    words: str = ""
+
+    @property
+    def shown(self) -> str:
+        return f"{self.key}{self.words}"
+
+
+def _names(layers: Layers) -> dict[str, _Owner]:
+    """Names that are taken, with their owners."""
     edge, domain = layers.cloudflare, layers.cluster.domain
     keeper = "by external-dns" if edge.dns.external_dns else "by the program"
-    names = {domain: "cloudflare.dns.apex"} if edge.dns.apex else {}
+    names = {domain: _Owner("cloudflare.dns.apex")} if edge.dns.apex else {}
     for index, rule in enumerate(edge.tunnel.rules):
-        names.setdefault(rule.host, f"cloudflare.tunnel.rules[{index}]")
+        names.setdefault(rule.host, _Owner(f"cloudflare.tunnel.rules[{index}]"))
     for application in _behind_tunnel(layers):
-        names.setdefault(application.host, f"applications.{application.name}, kept {keeper}")
-    return names | {edge.hostname(domain): "the tunnel (cloudflare.tunnel.hostname)"}
+        names.setdefault(application.host, _Owner(f"applications.{application.name}", f", kept {keeper}"))
+    return names | {edge.hostname(domain): _Owner("cloudflare.tunnel.hostname", ", the tunnel's own name")}
 
 
 def record_sets(layers: Layers) -> Iterator[Problem]:
     """Records under one name can stand beside each other."""
     records = layers.cloudflare.dns.records
-    for key, record in records.items():
+    for key, record in records.items() if layers.cloudflare.enabled else ():
         others = [other for other, each in records.items() if each.name == record.name and other != key]
         if record.type is RecordType.CNAME and others and record.name != layers.cluster.domain:
             reason = f"is the name of {', '.join(others)} too, and a CNAME stands alone"

@@ -7,6 +7,7 @@ from components.coredns import cluster_dns_address
 from components.discovery import GATEWAY
 from components.fields import Problem
 from components.rules.layers import Layers
+from components.rules.network import too_few_nodes
 
 
 def gateway_address(layers: Layers) -> Iterator[Problem]:
@@ -14,7 +15,8 @@ def gateway_address(layers: Layers) -> Iterator[Problem]:
     discovery, balancer = layers.discovery, layers.load_balancer
     if discovery.enabled and discovery.lan_dns and GATEWAY not in balancer.addresses:
         reason = "is required by discovery.lanDns, because the LAN's resolver names it"
-        yield Problem(f"loadBalancer.addresses.{GATEWAY}", "(none)", reason, balancer.free_address())
+        key = f"loadBalancer.addresses.{GATEWAY}"
+        yield Problem(key, None, reason, balancer.free_address(), because=("discovery.lanDns",))
 
 
 def cluster_dns(layers: Layers) -> Iterator[Problem]:
@@ -38,7 +40,8 @@ def forwarding_loops(layers: Layers) -> Iterator[Problem]:
     for key, resolvers in declared.items():
         for resolver in resolvers:
             if resolver in own:
-                yield Problem(key, str(resolver), own[resolver], ["1.1.1.1", "1.0.0.1"])
+                because = ("cluster.serviceCidr",)
+                yield Problem(key, str(resolver), own[resolver], ["1.1.1.1", "1.0.0.1"], because)
     if discovery.lan_dns is None:
         return
     back = "forwards cluster.domain to k8s-gateway, so names that fall through would go round"
@@ -47,8 +50,8 @@ def forwarding_loops(layers: Layers) -> Iterator[Problem]:
         behind[address] = "is k8s-gateway's own address, so queries would go round"
     for resolver in discovery.lan_dns.upstreams:
         if resolver in behind:
-            key = "discovery.lanDns.upstreams"
-            yield Problem(key, str(resolver), behind[resolver], ["1.1.1.1", "1.0.0.1"])
+            key, because = "discovery.lanDns.upstreams", ("cluster.serviceCidr",)
+            yield Problem(key, str(resolver), behind[resolver], ["1.1.1.1", "1.0.0.1"], because)
 
 
 def zones(layers: Layers) -> Iterator[Problem]:
@@ -62,7 +65,9 @@ def zones(layers: Layers) -> Iterator[Problem]:
         reserved[domain] = "is cluster.domain, which discovery.coredns.forwardLanDomain gives to k8s-gateway"
     for zone in coredns.zones:
         if zone in reserved:
-            yield Problem(f"discovery.coredns.zones.{zone}", zone, reserved[zone], "another zone, such as home.arpa")
+            key, example = f"discovery.coredns.zones.{zone}", "another zone, such as home.arpa"
+            because = ("discovery.coredns.clusterDomain", "discovery.coredns.forwardLanDomain", "discovery.lanDns")
+            yield Problem(key, zone, reserved[zone], example, because)
     for zone in (gateway.fallthrough_zones if gateway else None) or ():
         if zone != domain and not zone.endswith(f".{domain}"):
             reason = f"lies outside cluster.domain {domain}; names there are forwarded anyway"
@@ -73,8 +78,7 @@ def replicas(layers: Layers) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
     gateway, nodes = layers.discovery.lan_dns, len(layers.physical.nodes)
     if layers.discovery.enabled and gateway and gateway.replicas > nodes:
-        reason = f"one pod a node, and there are {nodes} nodes: the rest would stay pending"
-        yield Problem("discovery.lanDns.replicas", gateway.replicas, reason, nodes)
+        yield too_few_nodes("discovery.lanDns.replicas", gateway.replicas, nodes)
 
 
 def services(layers: Layers) -> Iterator[Problem]:

@@ -14,7 +14,8 @@ def stale_sync(layers: Layers) -> Iterator[Problem]:
     minutes, interval = monitoring.alerts.dns.sync_stale_minutes, edge.dns.external_dns.interval_seconds
     if minutes * 60 < 2 * interval:
         reason = f"is less than two rounds of cloudflare.dns.externalDns.intervalSeconds {interval}"
-        yield Problem("monitoring.alerts.dns.syncStaleMinutes", minutes, reason, -(-2 * interval // 60))
+        key, because = "monitoring.alerts.dns.syncStaleMinutes", ("cloudflare.dns.externalDns",)
+        yield Problem(key, minutes, reason, -(-2 * interval // 60), because)
 
 
 RULES: tuple[Callable[[Layers], Iterator[Problem]], ...] = (stale_sync,)

@@ -44,7 +44,7 @@ def networks(layers: Layers) -> Iterator[Problem]:
                 yield Problem(key, str(network), f"overlaps {reserved}, {owner}", free)
         for other, taken in others:
             if network.overlaps(taken):
-                yield Problem(key, str(network), f"overlaps {other} ({taken})", free)
+                yield Problem(key, str(network), f"overlaps {other} ({taken})", free, because=(other,))
     if physical.subnet.prefixlen > 29:
         reason = "has no room for a gateway, the API VIP, a node and a LoadBalancer address"
         yield Problem("physical.subnet", str(physical.subnet), reason, "192.168.1.0/24")
@@ -73,7 +73,8 @@ def pod_network_size(layers: Layers) -> Iterator[Problem]:
     shares = 2 ** (share - cluster.pod_cidr.prefixlen) if share >= cluster.pod_cidr.prefixlen else 0
     if shares < nodes:
         reason = f"holds {shares} node networks of /{share}, and there are {nodes} nodes"
-        yield Problem("cluster.podCidr", str(cluster.pod_cidr), reason, "10.244.0.0/16")
+        because = ("physical.nodes", "cluster.nodePodPrefixLength")
+        yield Problem("cluster.podCidr", str(cluster.pod_cidr), reason, "10.244.0.0/16", because)
 
 
 def pools(layers: Layers) -> Iterator[Problem]:
@@ -88,7 +89,7 @@ def pools(layers: Layers) -> Iterator[Problem]:
         inside = pool.start in physical.subnet and pool.stop in physical.subnet
         if not inside and load_balancer.bgp is None:
             reason = f"leaves the node subnet {physical.subnet}, and ARP does not reach beyond it (BGP would)"
-            yield Problem(key, str(pool), reason, example)
+            yield Problem(key, str(pool), reason, example, because=("loadBalancer.bgp",))
         taken = [f"{address} ({owner})" for address, owner in sorted(physical.taken().items()) if address in pool]
         if taken:
             whole = pool.start <= physical.subnet[1] and pool.stop >= physical.subnet[-2]
@@ -99,21 +100,26 @@ def pools(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, str(pool), reason, example)
         for other, network in (("podCidr", layers.cluster.pod_cidr), ("serviceCidr", layers.cluster.service_cidr)):
             if pool.start <= network[-1] and network[0] <= pool.stop:
-                yield Problem(key, str(pool), f"overlaps cluster.{other} ({network})", example)
+                reason = f"overlaps cluster.{other} ({network})"
+                yield Problem(key, str(pool), reason, example, because=(f"cluster.{other}",))
 
 
 def announcements(layers: Layers) -> Iterator[Problem]:
-    """Announcements are possible: kube-proxy is replaced, and the interfaces exist."""
+    """Addresses are announced, and can be: kube-proxy is replaced."""
     l2 = layers.load_balancer.l2
     if l2.enabled and not layers.cilium.kube_proxy_replacement:
         reason = "needs the kube-proxy replacement, and cilium.kubeProxyReplacement is false"
-        yield Problem("loadBalancer.l2.enabled", True, reason, False)
+        yield Problem("loadBalancer.l2.enabled", True, reason, False, because=("cilium.kubeProxyReplacement",))
     if layers.load_balancer.pools and not l2.enabled and layers.load_balancer.bgp is None:
         reason = "with neither L2 nor BGP announcements nobody would find the pools' addresses"
-        yield Problem("loadBalancer.l2.enabled", False, reason, True)
+        yield Problem("loadBalancer.l2.enabled", False, reason, True, because=("loadBalancer.bgp",))
+
+
+def announcing_interfaces(layers: Layers) -> Iterator[Problem]:
+    """Addresses are announced on interfaces of the nodes, never on that of the tailnet."""
     declared = sorted({node.interface for node in layers.physical.nodes.values()})
-    for expression in l2.interfaces or ():
-        key = "loadBalancer.l2.interfaces"
+    key, nodes = "loadBalancer.l2.interfaces", ("physical.nodes",)
+    for expression in (layers.load_balancer.l2.interfaces or ()) if declared else ():
         try:
             pattern = re.compile(expression)
         except re.error as fault:
@@ -123,16 +129,26 @@ def announcements(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, expression, "matches tailscale0", [f"^{declared[0]}$"])
         elif not any(pattern.search(interface) for interface in declared):
             reason = f"matches none of the nodes' interfaces ({', '.join(declared)})"
-            yield Problem(key, expression, reason, [f"^{declared[0]}$"])
+            yield Problem(key, expression, reason, [f"^{declared[0]}$"], because=nodes)
 
 
 def devices(layers: Layers) -> Iterator[Problem]:
     """Cilium's programs run on the interface that carries each node's address."""
-    for name, node in layers.physical.nodes.items():
-        if not any(matches_device(pattern, node.interface) for pattern in layers.cilium.devices):
-            patterns = ", ".join(layers.cilium.devices) or "none"
-            reason = f"matches none of cilium.devices ({patterns}), so the node's traffic would bypass Cilium"
-            yield Problem(f"physical.nodes.{name}.interface", node.interface, reason, "enp87s0")
+    patterns, nodes = layers.cilium.devices, layers.physical.nodes
+    unwatched = {
+        name: node.interface
+        for name, node in nodes.items()
+        if not any(matches_device(pattern, node.interface) for pattern in patterns)
+    }
+    if nodes and len(unwatched) == len(nodes):
+        interfaces = sorted(set(unwatched.values()))
+        reason = f"match no node's interface ({', '.join(interfaces)}), so all traffic would bypass Cilium"
+        yield Problem("cilium.devices", list(patterns), reason, interfaces, because=("physical.nodes",))
+        return
+    for name, interface in unwatched.items():
+        key = f"physical.nodes.{name}.interface"
+        reason = f"matches none of cilium.devices ({', '.join(patterns)}), so the node's traffic would bypass Cilium"
+        yield Problem(key, interface, reason, "enp87s0", because=("cilium.devices",))
 
 
 def replicas(layers: Layers) -> Iterator[Problem]:
@@ -146,13 +162,17 @@ def replicas(layers: Layers) -> Iterator[Problem]:
         wanted[key] = scaling.max_replicas if scaling else controller.replicas
     for key, count in wanted.items():
         if count > nodes:
-            yield Problem(
-                key, count, f"one pod a node, and there are {nodes} nodes: the rest would stay pending", nodes
-            )
+            yield too_few_nodes(key, count, nodes)
     most = layers.cilium.agent.max_unavailable
     if nodes > 1 and most >= nodes:
         reason = f"an update would take the network of all {nodes} nodes at once"
-        yield Problem("cilium.agent.maxUnavailable", most, reason, 1)
+        yield Problem("cilium.agent.maxUnavailable", most, reason, 1, because=("physical.nodes",))
+
+
+def too_few_nodes(key: str, count: int, nodes: int, example: int | None = None) -> Problem:
+    """The problem of more pods than there are nodes to spread them over."""
+    reason = f"one pod a node, and there are {nodes} nodes: the rest would stay pending"
+    return Problem(key, count, reason, example or nodes, because=("physical.nodes",))
 
 
 def ingress_classes(layers: Layers) -> Iterator[Problem]:
@@ -163,7 +183,8 @@ def ingress_classes(layers: Layers) -> Iterator[Problem]:
         fixed = name in layers.load_balancer.addresses
         if controller.service_type is ServiceType.LOAD_BALANCER and not fixed:
             reason = f"needs loadBalancer.addresses.{name}, else the controller's address changes with the pool's order"
-            yield Problem(f"ingress.classes.{name}.serviceType", "LoadBalancer", reason, "ClusterIP")
+            key = f"ingress.classes.{name}.serviceType"
+            yield Problem(key, "LoadBalancer", reason, "ClusterIP", because=("loadBalancer.addresses",))
 
 
 def cilium_upgrade(layers: Layers) -> Iterator[Problem]:
@@ -175,10 +196,10 @@ def cilium_upgrade(layers: Layers) -> Iterator[Problem]:
     first, running = layers.cilium.upgrade_compatibility, layers.cilium.running_version
     if first and int(first.split(".")[1]) > minor:
         reason = f"is newer than the chart {chart.version}, so nothing can have been installed with it"
-        yield Problem("cilium.upgradeCompatibility", first, reason, f"1.{minor}")
+        yield Problem("cilium.upgradeCompatibility", first, reason, f"1.{minor}", because=("charts",))
     if running and minor - int(running.split(".")[1]) not in {0, 1}:
         reason = f"the chart is {chart.version}; Cilium is upgraded one minor version at a time, and never down"
-        yield Problem("cilium.runningVersion", running, reason, f"1.{minor - 1}")
+        yield Problem("cilium.runningVersion", running, reason, f"1.{minor - 1}", because=("charts",))
 
 
 def fixed_addresses(layers: Layers) -> Iterator[Problem]:
@@ -186,8 +207,9 @@ def fixed_addresses(layers: Layers) -> Iterator[Problem]:
     load_balancer = layers.load_balancer
     for name, address in load_balancer.addresses.items():
         if load_balancer.pool_of(address) is None:
-            example = load_balancer.free_address()
-            yield Problem(f"loadBalancer.addresses.{name}", str(address), "lies in no pool", example)
+            key, example = f"loadBalancer.addresses.{name}", load_balancer.free_address()
+            reason = "lies in no pool of loadBalancer.pools"
+            yield Problem(key, str(address), reason, example, because=("loadBalancer.pools",))
 
 
 RULES = (
@@ -195,6 +217,7 @@ RULES = (
     networks,
     pools,
     announcements,
+    announcing_interfaces,
     devices,
     ingress_classes,
     control_plane,

@@ -1,13 +1,19 @@
 """Rules between network policies and the traffic that the other layers need."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from components import flows, infrastructure_flows
 from components.fields import Problem
-from components.policies import unseen_labels
+from components.policies import ANYWHERE, Flow, unseen_labels
 from components.policy_objects import Allow, Pods, Policy
 from components.rules.layers import Layers
+
+Rule = Callable[[Layers], Iterator[Problem]]
+
+BASE = ("networkPolicies",)
+"""What rules rest on that judge other layers by which namespaces are under default deny."""
 
 SYSTEM_NAMESPACES = {
     "default": "is where things land by accident",
@@ -20,6 +26,7 @@ SYSTEM_NAMESPACES = {
 def namespaces(layers: Layers) -> Iterator[Problem]:
     """Namespaces of applications are nobody else's."""
     policies = layers.network_policies
+    named = ("ingress.namespace", "certificates.namespace", "tailscale.namespace")
     infrastructure = infrastructure_flows.namespaces(layers)
     for name in policies.namespaces:
         key = f"networkPolicies.namespaces.{name}"
@@ -27,10 +34,10 @@ def namespaces(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, name, reason, "a namespace of its own, such as production")
         elif name in infrastructure:
             reason = "belongs to the network's own parts; networkPolicies.infrastructure.defaultDeny is for them"
-            yield Problem(key, name, reason, "a namespace of applications, such as production")
-        elif name == layers.monitoring.namespace and policies.namespaces[name].default_deny:
+            yield Problem(key, name, reason, "a namespace of applications, such as production", because=named)
+        elif policies.enabled and name == layers.monitoring.namespace and policies.namespaces[name].default_deny:
             reason = "is where Prometheus runs; a default deny would stop it from scraping anything"
-            yield Problem(f"{key}.defaultDeny", True, reason, False)
+            yield Problem(f"{key}.defaultDeny", True, reason, False, because=("monitoring.namespace",))
 
 
 def flow_ends(layers: Layers) -> Iterator[Problem]:
@@ -47,12 +54,18 @@ def flow_ends(layers: Layers) -> Iterator[Problem]:
             same = (*_sorted(source), *_sorted(destination), flow.port, flow.protocol)
             first = owners.setdefault(same, key)
             if first != key:
-                yield Problem(key, flow_name, f"lets through what {first} does", "without this flow")
+                reason = f"lets through what {first} does"
+                yield Problem(key, flow_name, reason, "without this flow", because=(first,))
             if flow.http and destination.namespace not in denied:
                 reason = (
                     f"can't be enforced: namespace {destination.namespace} is under no default deny of this program"
                 )
-                yield Problem(f"{key}.http", "(set)", reason, "without this key")
+                because = ("networkPolicies.infrastructure", f"networkPolicies.namespaces.{destination.namespace}")
+                yield Problem(f"{key}.http", _shown(flow), reason, "without this key", because)
+
+
+def _shown(flow: Flow) -> list[dict[str, object]]:
+    return [rule.model_dump(mode="json", by_alias=True, exclude_defaults=True) for rule in flow.http]
 
 
 def _sorted(pods: Pods) -> tuple[object, ...]:
@@ -61,9 +74,10 @@ def _sorted(pods: Pods) -> tuple[object, ...]:
 
 def policy_names(layers: Layers) -> Iterator[Problem]:
     """No two policies of a namespace share a name."""
+    own = infrastructure_flows.namespaces(layers)  # refused by `namespaces`
     names = Counter((policy.namespace, policy.name) for policy in _policies(layers))
     for (namespace, name), count in names.items():
-        if count > 1:
+        if count > 1 and namespace not in own:
             reason = f"would be the name of {count} policies in namespace {namespace}: two entries are named alike"
             yield Problem(
                 f"networkPolicies.namespaces.{namespace}", name, reason, "another name for one of the entries"
@@ -103,23 +117,29 @@ def proxy(layers: Layers) -> Iterator[Problem]:
         reason = "is enforced by Cilium's proxy, and cilium.l7Proxy is false"
         for flow_name, flow in namespace.flows.items():
             if flow.http:
-                yield Problem(f"{key}.flows.{flow_name}.http", "(set)", reason, "without this key")
+                yield Problem(f"{key}.flows.{flow_name}.http", _shown(flow), reason, "without this key")
         for egress_name, egress in namespace.egress.items():
             if egress.domains:
                 yield Problem(f"{key}.egress.{egress_name}.to", list(egress.to), reason, ["192.0.2.0/24"])
 
 
 def egress_networks(layers: Layers) -> Iterator[Problem]:
-    """Networks are outside of the cluster: in Cilium an address never stands for a pod or a node."""
+    """Networks are outside of the cluster, where `anywhere` stands alone.
+
+    In Cilium an address never stands for a pod or a node.
+    """
     inside = {"cluster.podCidr": layers.cluster.pod_cidr, "cluster.serviceCidr": layers.cluster.service_cidr}
     nodes = {node.address: name for name, node in layers.physical.nodes.items()}
     for name, namespace in layers.network_policies.namespaces.items():
         for egress_name, egress in namespace.egress.items():
             key = f"networkPolicies.namespaces.{name}.egress.{egress_name}.to"
+            if egress.anywhere and len(egress.to) > 1:
+                reason = f"lets everything through by {ANYWHERE}, so the rest of the list has no effect"
+                yield Problem(key, list(egress.to), reason, f"[{ANYWHERE}] alone, or without it")
             for network in egress.networks:
                 if owner := next((owner for owner, cidr in inside.items() if network.overlaps(cidr)), None):
                     reason = f"overlaps {owner}; in Cilium an address never matches a pod, a flow does"
-                    yield Problem(key, str(network), reason, ["192.168.1.20/32"])
+                    yield Problem(key, str(network), reason, ["192.168.1.20/32"], because=(owner,))
                 if network.prefixlen == 32 and network[0] in nodes:
                     reason = f"is node {nodes[network[0]]}; in Cilium an address never matches a node"
                     yield Problem(key, str(network), reason, ["192.168.1.20/32"])
@@ -141,12 +161,13 @@ def tunnel_targets(layers: Layers) -> Iterator[Problem]:
         namespace = infrastructure_flows.service_namespace(rule.service)
         if namespace in denied and namespace not in accepting:
             reason = f"is in namespace {namespace} under default deny, where no flow lets the tunnel's connectors in"
+            labels = ", ".join(f"{key}: {value}" for key, value in connectors.labels.items())
             example = (
-                f"networkPolicies.namespaces.{namespace}.flows with source {dict(connectors.labels)} of namespace "
+                f"a flow under networkPolicies.namespaces.{namespace}.flows with "
+                f"source: {{namespace: {connectors.namespace}, labels: {{{labels}}}}}"
             )
-            yield Problem(
-                f"cloudflare.tunnel.rules[{index}].service", rule.service, reason, example + connectors.namespace
-            )
+            key = f"cloudflare.tunnel.rules[{index}].service"
+            yield Problem(key, rule.service, reason, example, because=BASE)
 
 
 def visible_labels(layers: Layers) -> Iterator[Problem]:
@@ -155,10 +176,10 @@ def visible_labels(layers: Layers) -> Iterator[Problem]:
     for application in layers.published:
         if application.namespace in denied:
             for problem in unseen_labels(dict(application.pod_labels)):
-                yield problem.under(f"applications.{application.name}.podLabels")
+                yield replace(problem.under(f"applications.{application.name}.podLabels"), because=BASE)
     if denied:
         yield from (
-            problem.under("monitoring.prometheusLabels")
+            replace(problem.under("monitoring.prometheusLabels"), because=BASE)
             for problem in unseen_labels(layers.monitoring.prometheus_labels)
         )
 
@@ -167,4 +188,15 @@ def _policies(layers: Layers) -> list[Policy]:
     return flows.policies(layers)
 
 
-RULES = (namespaces, flow_ends, policy_names, http_rules, proxy, egress_networks, tunnel_targets, visible_labels)
+def _where_enforced(rule: Rule) -> Rule:
+    """A rule for stacks with network policies only."""
+    return lambda layers: rule(layers) if layers.network_policies.enabled else iter(())
+
+
+# Namespaces are created with the policies or without them.
+RULES: tuple[Rule, ...] = (
+    namespaces,
+    *map(
+        _where_enforced, (flow_ends, policy_names, http_rules, proxy, egress_networks, tunnel_targets, visible_labels)
+    ),
+)

@@ -21,7 +21,8 @@ def connector_addresses(layers: Layers) -> Iterator[Problem]:
     for name in connector.addresses:
         if name not in layers.load_balancer.addresses:
             known = sorted(layers.load_balancer.addresses) or "a name of loadBalancer.addresses"
-            yield Problem("tailscale.connector.addresses", name, "has no entry in loadBalancer.addresses", known)
+            key, reason = "tailscale.connector.addresses", "has no entry in loadBalancer.addresses"
+            yield Problem(key, name, reason, known, because=("loadBalancer.addresses",))
 
 
 def connector_routes(layers: Layers) -> Iterator[Problem]:
@@ -38,9 +39,9 @@ def connector_routes(layers: Layers) -> Iterator[Problem]:
             f"{address} ({owner})" for address, owner in sorted(layers.physical.taken().items()) if address in route
         ]
         if exposed and not connector.expose_nodes:
-            whole = "holds the whole node subnet" if route.supernet_of(layers.physical.subnet) else "holds addresses"
-            reason = f"{whole} that are no service's: {', '.join(exposed)}; exposeNodes: true lets it pass"
-            yield Problem(key, str(route), reason, example)
+            whole = "the whole node subnet with " if route.supernet_of(layers.physical.subnet) else ""
+            reason = f"holds {whole}addresses that are no service's: {', '.join(exposed)}; exposeNodes: true allows it"
+            yield Problem(key, str(route), reason, example, because=("tailscale.connector.exposeNodes",))
 
 
 def split_dns(layers: Layers) -> Iterator[Problem]:
@@ -54,16 +55,18 @@ def split_dns(layers: Layers) -> Iterator[Problem]:
     key, value = "tailscale.tailnet.splitDns", tailscale.tailnet.split_dns.model_dump(by_alias=True)
     address = layers.load_balancer.addresses.get(GATEWAY)
     if address is None:
-        yield Problem(key, value, f"needs loadBalancer.addresses.{GATEWAY}, which is not set", "without this key")
+        reason = f"needs loadBalancer.addresses.{GATEWAY}, which is not set"
+        yield Problem(key, value, reason, "without this key", because=("loadBalancer.addresses",))
         return
     if not layers.discovery.enabled:
         reason = f"asks {address}, where nothing answers: discovery.enabled is false"
-        yield Problem(key, value, reason, "without this key, or discovery.enabled: true")
+        yield Problem(key, value, reason, "without this key, or discovery.enabled: true", ("discovery.enabled",))
     connector = tailscale.connector
     routes = advertised_routes(connector, layers.load_balancer, layers.cluster) if connector else []
     if not tailscale.tailnet.split_dns.reachable and not any(address in route for route in routes):
         reason = f"asks {address}, which no route of tailscale.connector leads to"
-        yield Problem(key, value, reason, f"tailscale.connector.addresses with {GATEWAY}, or reachable: true")
+        because = ("tailscale.connector", "loadBalancer.addresses", "cluster.serviceCidr")
+        yield Problem(key, value, reason, f"tailscale.connector.addresses with {GATEWAY}, or reachable: true", because)
     policy = tailscale.tailnet.policy
     if policy and not any(grant.opens(address, "udp", 53) for grant in policy.grants.values()):
         grant = {"src": ["autogroup:member"], "dst": [str(address)], "ip": ["53"]}
@@ -87,7 +90,10 @@ def device_names(layers: Layers) -> Iterator[Problem]:
     for application in layers.published:
         if application.ingress_class == TAILSCALE_CLASS and application.host in owners:
             reason = f"is the name of {owners[application.host]}; one of them would be called {application.host}-1"
-            yield Problem(f"applications.{application.name}", application.host, reason, f"{application.host}-web")
+            because = ("tailscale.hostname", "tailscale.connector")
+            yield Problem(
+                f"applications.{application.name}", application.host, reason, f"{application.host}-web", because
+            )
 
 
 def socket_load_balancing(layers: Layers) -> Iterator[Problem]:
@@ -97,7 +103,8 @@ def socket_load_balancing(layers: Layers) -> Iterator[Problem]:
         reason = (
             "with tailscale.enabled Cilium would rewrite connections inside the proxies' pods, past their forwarding"
         )
-        yield Problem("cilium.socketLbHostNamespaceOnly", False, reason, True)
+        because = ("tailscale.enabled", "cilium.kubeProxyReplacement")
+        yield Problem("cilium.socketLbHostNamespaceOnly", False, reason, True, because)
 
 
 RULES = (connector_addresses, connector_routes, split_dns, device_names, socket_load_balancing)

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from components.access import address, guarded, protected_hosts
 from components.applications import Published
@@ -10,6 +11,7 @@ from components.edge_rules import Mitigation, RateLimit, Rules, Skipped
 from components.expressions import code_of, uses_regex
 from components.fields import Problem
 from components.public_dns import PROXIABLE
+from components.rules.cloudflare import EDGE_CERTIFICATES
 from components.rules.layers import Layers
 from components.zone import Plan, Polish, Zone
 
@@ -49,9 +51,12 @@ class Paid:
 
 def plan_limits(layers: Layers) -> Iterator[Problem]:
     """Nothing is asked of Cloudflare that the zone's plan does not have."""
-    plan, zone = layers.cloudflare.plan, layers.cloudflare.zone
-    if not layers.cloudflare.enabled:
-        return
+    if layers.cloudflare.enabled:
+        for problem in _beyond_plan(layers.cloudflare.plan, layers.cloudflare.zone):
+            yield replace(problem, because=("cloudflare.plan",))
+
+
+def _beyond_plan(plan: Plan, zone: Zone) -> Iterator[Problem]:
     for paid in (*_paid_settings(zone), *_paid_rules(zone.rules), *_paid_actions(zone.rules)):
         if not plan.has(paid.plan):
             reason = f"{paid.what} part of the {paid.plan.value} plan, and cloudflare.plan is {plan.value}"
@@ -201,7 +206,9 @@ def blocked_paths(layers: Layers) -> Iterator[Problem]:
             if application.host not in protected and application.path.lower().startswith(path.lower()):
                 reason = f"is blocked by {path} of cloudflare.zone.rules.blockedPaths, and nothing guards it"
                 key = f"applications.{application.name}.path"
-                yield Problem(key, application.path, reason, "another path, or access: [a policy]")
+                guards = (f"applications.{application.name}", "cloudflare.access")
+                because = (*guards, "cloudflare.zone.rules.blockedPaths", "cloudflare.tunnel.ingressClass")
+                yield Problem(key, application.path, reason, "another path, or access: [a policy]", because)
 
 
 def edge_certificates(layers: Layers) -> Iterator[Problem]:
@@ -223,7 +230,8 @@ def edge_certificates(layers: Layers) -> Iterator[Problem]:
                 f"is deeper than one label under {domain}, where Cloudflare's free certificate ends; browsers would "
                 "refuse it. cloudflare.zone.totalTls or a certificate pack covers it, with a paid add-on"
             )
-            yield Problem(key, host, reason, f"{host.replace(f'.{domain}', '').replace('.', '-')}.{domain}")
+            example = f"{host.replace(f'.{domain}', '').replace('.', '-')}.{domain}"
+            yield Problem(key, host, reason, example, because=(*EDGE_CERTIFICATES, key.rpartition(".")[0]))
 
 
 def application_access(layers: Layers) -> Iterator[Problem]:
@@ -235,15 +243,17 @@ def application_access(layers: Layers) -> Iterator[Problem]:
         if not shown:
             continue
         if not edge.enabled:
-            yield Problem(key, shown, "needs Cloudflare Access, and cloudflare.enabled is false", "without this key")
+            reason = "needs Cloudflare Access, and cloudflare.enabled is false"
+            yield Problem(key, shown, reason, "without this key", because=("cloudflare.enabled",))
         elif application.ingress_class != edge.tunnel.ingress_class:
             reason = (
                 f"would guard nothing: requests of class {application.ingress_class} do not pass Cloudflare, those of "
                 f"class {edge.tunnel.ingress_class} do"
             )
-            yield Problem(key, shown, reason, "without this key")
+            yield Problem(key, shown, reason, "without this key", because=("cloudflare.tunnel.ingressClass",))
         else:
-            yield from edge.access.policy_problems(key, application.access)
+            for problem in edge.access.policy_problems(key, application.access):
+                yield replace(problem, because=("cloudflare.access.policies",))
 
 
 def access_applications(layers: Layers) -> Iterator[Problem]:
@@ -255,6 +265,7 @@ def access_applications(layers: Layers) -> Iterator[Problem]:
     behind = _behind_tunnel(layers)
     inside = {each.host: each for each in published if each.ingress_class != edge.tunnel.ingress_class}
     outside = {each.host for each in behind} | {rule.host for rule in edge.tunnel.rules}
+    outside |= {record.name for record in edge.dns.records.values() if record.proxied}
     for name, application in edge.access.applications.items():
         key = f"cloudflare.access.applications.{name}"
         if name in layers.applications.entries:
@@ -267,14 +278,22 @@ def access_applications(layers: Layers) -> Iterator[Problem]:
             reason = (
                 f"would guard nothing: applications.{other.name} is of class {other.ingress_class}, past Cloudflare"
             )
-            yield Problem(f"{key}.host", application.host, reason, f"a host of class {edge.tunnel.ingress_class}")
+            because = (f"applications.{other.name}", "cloudflare.tunnel.ingressClass")
+            example = f"a host of class {edge.tunnel.ingress_class}"
+            yield Problem(f"{key}.host", application.host, reason, example, because)
+        elif not any(fnmatchcase(application.host, host) for host in outside):
+            reason = "would guard nothing: no application, rule of the tunnel or proxied record has this name"
+            because = ("applications", "cloudflare.tunnel", "cloudflare.dns.records")
+            example = ", ".join(sorted(outside)) or "the host of an application"
+            yield Problem(f"{key}.host", application.host, reason, example, because)
     owners: dict[str, str] = {}
     for door in guarded(edge.access, behind):
         first = owners.setdefault(door.domain, door.name)
         if first != door.name and door.name in edge.access.applications:
             reason = f"is guarded by {first} already"
             shown = address(door.host, door.path)
-            yield Problem(f"cloudflare.access.applications.{door.name}.path", shown, reason, "another path")
+            key, because = f"cloudflare.access.applications.{door.name}.path", (f"applications.{first}",)
+            yield Problem(key, shown, reason, "another path", because)
 
 
 def _behind_tunnel(layers: Layers) -> list[Published]:
