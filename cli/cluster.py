@@ -16,6 +16,9 @@ from cli.program import PROJECT, Program
 
 TIMEOUT_SECONDS = 10
 
+CONNECTIONS = 40
+"""What is kept open at most: checks that run side by side ask at the same time."""
+
 
 class ClusterError(Exception):
     """The cluster can't be reached, or refuses what was asked."""
@@ -38,13 +41,16 @@ class Cluster:
         kubernetes = program.settings.kubernetes
         own = str(PROJECT / kubernetes.kubeconfig) if kubernetes.kubeconfig else None
         file = own or program.environment.get("KUBECONFIG")
+        # Before the client is made, which reads them once.
+        settings = client.Configuration()  # type: ignore[no-untyped-call]
+        settings.connection_pool_maxsize = CONNECTIONS
+        settings.retries = urllib3.Retry(total=1, backoff_factor=0.2)
         try:
             api = config.new_client_from_config(  # type: ignore[no-untyped-call]
-                file, kubernetes.context
+                file, kubernetes.context, client_configuration=settings
             )
         except ConfigException as error:
             raise ClusterError(f"context {kubernetes.context}: {error}") from None
-        api.configuration.retries = urllib3.Retry(total=1, backoff_factor=0.2)
         # A kubeconfig that asks for no verification has its user's consent; once a request would be too often.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         return cls(api, kubernetes.context)
