@@ -42,7 +42,7 @@ class Cluster:
         own = str(PROJECT / kubernetes.kubeconfig) if kubernetes.kubeconfig else None
         file = own or program.environment.get("KUBECONFIG")
         # Before the client is made, which reads them once.
-        settings = client.Configuration()  # type: ignore[no-untyped-call]
+        settings = client.Configuration()
         settings.connection_pool_maxsize = CONNECTIONS
         settings.retries = urllib3.Retry(total=1, backoff_factor=0.2)
         try:
