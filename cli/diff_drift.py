@@ -1,6 +1,6 @@
 """What somebody or something changed since the last update: deployed objects against the cluster as it is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +9,10 @@ from rich.text import Text
 
 from cli.cluster import Cluster, ClusterError
 from cli.diff_fields import Field, clean, differences, masked, projected
-from cli.diff_objects import Before, laid_over, touched
+from cli.diff_objects import Before, laid_over
 from cli.diff_show import field_lines
 from cli.manifests import RELEASE, Key, Object, is_object, released
-from cli.program import SECRET, Plan, Program
+from cli.program import SECRET, Change, Plan, Program, Resource
 
 _READERS = 8
 
@@ -40,13 +40,15 @@ def drift(program: Program) -> Drift:
     Raises ClusterError or ProgramError.
     """
     cluster = Cluster.of(program)
-    declared = [each for each in deployed(program.plan, Before.of(cluster)) if not each.hook]
-    with ThreadPoolExecutor(_READERS + 1) as pool:
-        refreshed = pool.submit(program.refreshed_plan)
-        found = [*pool.map(lambda each: _drifted(cluster, each), declared)]
-        edge = [*_edge(program.plan, refreshed.result())]
-    objects = [each for each in found if each] + edge
-    return Drift(tuple(sorted(objects, key=lambda each: each.key)), len(declared))
+    with ThreadPoolExecutor(_READERS) as pool:
+        asked = pool.submit(program.refreshed_plan)  # while the cluster is read
+        before = Before.of(cluster)
+        declared = [each for each in deployed(program.plan, before) if not each.hook]
+        found = [each for each in pool.map(lambda each: _drifted(cluster, each), declared) if each]
+        refreshed = asked.result()
+    clouds = [change for change in refreshed.changes if change.operation == "refresh" and _of_cloud(change)]
+    objects = sorted([*found, *edge(refreshed)], key=lambda each: each.key)
+    return Drift(tuple(objects), len(declared) + len(clouds))
 
 
 def deployed(plan: Plan, before: Before) -> list[Object]:
@@ -98,22 +100,32 @@ def _as_stored(manifest: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key != "stringData"}
 
 
-def _edge(plan: Plan, refreshed: Plan) -> Iterator[Drifted]:
-    """Resources outside the cluster that a refreshed preview would set right, and the plain one would leave alone."""
-    pending = {each.resource.urn: (each.engine, each.changed) for each in touched(plan.changes)}
-    for each in touched(refreshed.changes):
-        package, _, rest = each.resource.type.partition(":")
-        if package in {"kubernetes", "pulumi"} or pending.get(each.resource.urn) == (each.engine, each.changed):
+def _of_cloud(change: Change) -> bool:
+    return change.resource.type.partition(":")[0] not in {"anton", "kubernetes", "pulumi"}
+
+
+def edge(refreshed: Plan) -> Iterator[Drifted]:
+    """What a refresh finds otherwise at the clouds, in the properties that the stack sets.
+
+    The refreshing steps have the last state; what is there now is what the steps after them start from.
+    """
+    now = {change.old.urn: change.old for change in refreshed.changes if change.old and change.operation != "refresh"}
+    for change in refreshed.changes:
+        if change.operation != "refresh" or not _of_cloud(change) or change.old is None:
             continue
-        key = Key(package, rest.rpartition(":")[2], "", each.resource.name)
-        if each.engine == "create":
+        key = Key(*_kind(change.old), "", change.old.name)
+        held = now.get(change.old.urn)
+        if held is None:
             yield Drifted(key, "missing")
             continue
-        wanted: Mapping[str, Any] = each.new.inputs if each.new else {}
-        held = each.old.outputs if each.old else {}
-        names = sorted({path.partition(".")[0].partition("[")[0] for path in each.changed})
-        fields = [field for name in names for field in differences(wanted.get(name), held.get(name), (name,))]
-        yield Drifted(key, "changed", tuple(fields))
+        sides = (projected(side.outputs, change.old.inputs) for side in (change.old, held))
+        if fields := tuple(differences(*sides)):
+            yield Drifted(key, "changed", fields)
+
+
+def _kind(resource: Resource) -> tuple[str, str]:
+    package, _, kind = resource.type.partition(":")
+    return package, kind.rpartition(":")[2]
 
 
 def lines(found: Drift) -> Iterator[Text]:

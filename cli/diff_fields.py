@@ -115,12 +115,19 @@ def _lists(before: list[Any], after: list[Any], at: tuple[Step, ...]) -> Iterato
         for key in [*old, *(key for key in new if key not in old)]:
             yield from differences(old.get(key, ABSENT), new.get(key, ABSENT), (*at, Item(key)))
         return
-    different = [index for index, pair in enumerate(zip(before, after, strict=False)) if not same(*pair)]
-    if len(before) == len(after) and len(different) == 1 and isinstance(before[different[0]], (Mapping, list)):
-        index = different[0]
-        yield from differences(before[index], after[index], (*at, index))
-    elif different or len(before) != len(after):
+    pairs = [*enumerate(zip(before, after, strict=False))]
+    different = [index for index, (old_item, new_item) in pairs if not same(old_item, new_item)]
+    if len(before) == len(after) and all(_branches(before[index], after[index]) for index in different):
+        for index in different:
+            yield from differences(before[index], after[index], (*at, index))
+    else:
         yield Field(at, before, after)
+
+
+def _branches(before: Any, after: Any) -> bool:
+    return all(isinstance(value, Mapping) for value in (before, after)) or all(
+        isinstance(value, list) for value in (before, after)
+    )
 
 
 def keyed(name: str, items: list[Any]) -> dict[tuple[tuple[str, Any], ...], Any] | None:

@@ -110,6 +110,10 @@ def _frozen(context: Context, _field: Field | None) -> bool:
     return bool(context.before.get("immutable"))
 
 
+def _outside(context: Context, _field: Field | None) -> bool:
+    return (context.before.get("spec") or {}).get("type") in {"LoadBalancer", "NodePort"}
+
+
 def _by_helm(context: Context, _field: Field | None) -> bool:
     return context.helm
 
@@ -171,7 +175,7 @@ RULES: tuple[Rule, ...] = (
         r"spec\.versions\[[^]]*\]",
         when=_served_version_goes,
     ),
-    Rule("service-removed", "Service", "its address is given up", operations=("removed",)),
+    Rule("service-removed", "Service", "its address is given up", operations=("removed",), when=_outside),
     Rule(
         "service-address",
         "Service",
