@@ -126,7 +126,7 @@ def test_pods_are_found_by_the_services_name_unless_labels_say_otherwise() -> No
 @pytest.mark.parametrize(
     ("change", "key", "reason"),
     [
-        ({"ingressClass": "public"}, "ingressClass", "is no ingress class"),
+        ({"ingressClass": "public"}, "ingressClass", "is no class of ingress.classes"),
         ({"ingressClass": "tailscale"}, "ingressClass", "tailscale.enabled is false"),
         ({"host": "web.elsewhere.org"}, "host", "lies outside cluster.domain example.com"),
         (

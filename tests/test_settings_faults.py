@@ -421,15 +421,6 @@ class TestLayersThatAreOff:
 
 
 class TestWhatHasNoEffectIsRefused:
-    def test_access_application_that_nothing_leads_to(self) -> None:
-        applications = {"admin": {"host": "nowhere.example.com", "policies": ["staff"]}}
-        access = {"policies": {"staff": {"emailDomains": ["anton.dev"]}}, "applications": applications}
-        problem = the_only_problem({"cloudflare": {"access": access}})
-        assert problem.key == "cloudflare.access.applications.admin.host"
-        assert "would guard nothing" in problem.reason
-        record = {"name": "*.example.com", "type": "A", "content": "203.0.113.9", "proxied": True}
-        settings_with({"cloudflare": {"access": access, "dns": {"records": {"all": record}}}}, stack_config())
-
     def test_anywhere_beside_a_domain(self) -> None:
         egress = {"source": {"labels": {"app": "web"}}, "to": ["anywhere", "api.example.org"]}
         change = below("networkPolicies", "namespaces", "production", "egress", "api", value=egress)

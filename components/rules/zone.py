@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from components.access import address, guarded, protected_hosts
 from components.applications import Published
@@ -265,7 +264,6 @@ def access_applications(layers: Layers) -> Iterator[Problem]:
     behind = _behind_tunnel(layers)
     inside = {each.host: each for each in published if each.ingress_class != edge.tunnel.ingress_class}
     outside = {each.host for each in behind} | {rule.host for rule in edge.tunnel.rules}
-    outside |= {record.name for record in edge.dns.records.values() if record.proxied}
     for name, application in edge.access.applications.items():
         key = f"cloudflare.access.applications.{name}"
         if name in layers.applications.entries:
@@ -280,11 +278,6 @@ def access_applications(layers: Layers) -> Iterator[Problem]:
             )
             because = (f"applications.{other.name}", "cloudflare.tunnel.ingressClass")
             example = f"a host of class {edge.tunnel.ingress_class}"
-            yield Problem(f"{key}.host", application.host, reason, example, because)
-        elif not any(fnmatchcase(application.host, host) for host in outside):
-            reason = "would guard nothing: no application, rule of the tunnel or proxied record has this name"
-            because = ("applications", "cloudflare.tunnel", "cloudflare.dns.records")
-            example = ", ".join(sorted(outside)) or "the host of an application"
             yield Problem(f"{key}.host", application.host, reason, example, because)
     owners: dict[str, str] = {}
     for door in guarded(edge.access, behind):
