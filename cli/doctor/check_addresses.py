@@ -169,7 +169,7 @@ def _policy(context: Context) -> Iterator[Finding]:
             text = "does not announce LoadBalancer addresses"
         yield critical(subject, text, ", ".join(wanted), config=f"{key}.interfaces", next_=f"{show} && {context.up}")
     for entry in (policy.get("status") or {}).get("conditions") or ():
-        if entry["status"] == "True" and "error" in entry["type"].lower():
+        if entry["status"] == "True" and any(word in entry["type"].lower() for word in ("error", "bad")):
             yield critical(subject, entry.get("message", ""), "no error", config=key, next_=show)
 
 
