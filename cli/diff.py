@@ -34,9 +34,12 @@ def diff(
     """
     with errors():
         program: Program = context.obj.program()
-        with progress("comparing the stack before and after (usually 8 s)"):
-            comparison = pending(program)
-            found = drift(program) if live else None
+        with progress("comparing the stack before and after (usually 8 s)"), ThreadPoolExecutor(2) as pool:
+            asked = pool.submit(_before, program)  # while Pulumi plans
+            refreshed = pool.submit(program.refreshed_plan) if live else None
+            nodes = len(program.settings.physical.nodes)
+            comparison = compare(program.stack, program.plan, asked.result(), nodes)
+            found = drift(program.plan, asked.result(), refreshed.result()) if refreshed else None
         if as_json:
             print_json(document(comparison, found))
         elif as_markdown:
@@ -47,14 +50,6 @@ def diff(
             shown = [*lines(comparison, full=full)]
             _page(shown + ([Text(), *drift_lines(found)] if found else []))
         raise typer.Exit(DIFFERENT if comparison.differences or (found and found.objects) else SAME)
-
-
-def pending(program: Program) -> Comparison:
-    """The pending change, compared. Raises ProgramError, RenderError or ConfigError."""
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(_before, program)  # while Pulumi plans
-        plan = program.plan
-        return compare(program.stack, plan, asked.result(), len(program.settings.physical.nodes))
 
 
 def _before(program: Program) -> Before:

@@ -12,7 +12,7 @@ from cli.diff_fields import Field, clean, differences, masked, projected
 from cli.diff_objects import Before, laid_over
 from cli.diff_show import field_lines
 from cli.manifests import RELEASE, Key, Object, is_object, released
-from cli.program import SECRET, Change, Plan, Program, Resource
+from cli.program import SECRET, Change, Plan, Resource
 
 _READERS = 8
 
@@ -34,30 +34,24 @@ class Drift:
     looked_at: int
 
 
-def drift(program: Program) -> Drift:
+def drift(plan: Plan, before: Before, refreshed: Plan) -> Drift:
     """Compare what is deployed with the cluster and, by a refreshed preview, with the clouds.
 
-    Raises ClusterError or ProgramError.
+    Raises ClusterError when the cluster does not answer.
     """
-    cluster = Cluster.of(program)
+    cluster = before.cluster
+    if cluster is None:
+        raise ClusterError(before.reason)
+    declared = [each for each in deployed(plan, before) if not each.hook]
     with ThreadPoolExecutor(_READERS) as pool:
-        asked = pool.submit(program.refreshed_plan)  # while the cluster is read
-        before = Before.of(cluster)
-        declared = [each for each in deployed(program.plan, before) if not each.hook]
         found = [each for each in pool.map(lambda each: _drifted(cluster, each), declared) if each]
-        refreshed = asked.result()
     clouds = [change for change in refreshed.changes if change.operation == "refresh" and _of_cloud(change)]
     objects = sorted([*found, *edge(refreshed)], key=lambda each: each.key)
     return Drift(tuple(objects), len(declared) + len(clouds))
 
 
 def deployed(plan: Plan, before: Before) -> list[Object]:
-    """Every object of the last update, patches laid over: releases by Helm's own record of them.
-
-    Raises ClusterError when the cluster did not answer.
-    """
-    if before.cluster is None:
-        raise ClusterError(before.reason)
+    """Every object of the last update, patches laid over: releases by Helm's own record of them."""
     found: dict[Key, Object] = {}
     patches = []
     for resource in plan.deployed:

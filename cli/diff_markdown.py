@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cli.diff_objects import Comparison, Difference
-from cli.diff_show import SIGNS, field_lines, fields_of, folds, headline, summary
+from cli.diff_show import SIGNS, folds, groups, headline, rows
 
 LONGEST = 60_000
 """Characters; GitHub takes 65,536 in a comment."""
@@ -14,7 +14,7 @@ def markdown(comparison: Comparison, *, full: bool = False) -> str:
     shown = [each for each in comparison.differences if full or not each.folded]
     parts = [f"### {headline(comparison)}\n", *(f"{_plain(source)}  " for source in comparison.sources), ""]
     parts += _dangers(comparison)
-    parts += _table(shown)
+    parts += _table(shown, full=full)
     parts += [f"_{_plain(text)}_  " for text in folds(comparison)]
     text = "\n".join(parts) + "\n"
     for each in shown:
@@ -33,28 +33,26 @@ def _dangers(comparison: Comparison) -> Iterator[str]:
     yield ""
 
 
-def _table(shown: list[Difference]) -> Iterator[str]:
+def _table(shown: list[Difference], *, full: bool) -> Iterator[str]:
     if not shown:
         return
     yield "| | object | layer | change |\n| --- | --- | --- | --- |"
-    for each in shown:
-        remarks = "".join(f" ({danger.text})" for danger in each.dangers if not danger.grave)
-        sign = SIGNS[each.operation][0]
-        yield f"| `{sign}` | `{each.key}` | {each.layer} | {_plain(summary(each) + remarks)} |"
+    for each, text in rows(shown, full=full):
+        yield f"| `{SIGNS[each.operation][0]}` | `{each.key}` | {each.layer} | {_plain(text)} |"
     yield ""
 
 
 def _details(difference: Difference, *, full: bool) -> str:
-    fields = fields_of(difference, full=full)
-    if not fields:
+    found = groups(difference, full=full)
+    if not found:
         return ""
     blocks = "".join(
-        f"\n{_plain(field.path or 'all of it')}\n\n````diff\n"
-        + "\n".join(text.replace("````", "") for text in field_lines(field, full=full))
-        + "\n````\n"
-        for field in fields
+        "\n" + "  \n".join(map(_plain, titles)) + "\n\n````diff\n" + "\n".join(texts).replace("````", "") + "\n````\n"
+        for titles, texts in found
     )
-    return f"\n<details><summary>{_plain(str(difference.key))}: {len(fields)} fields</summary>\n{blocks}\n</details>\n"
+    count = sum(len(titles) for titles, _ in found)
+    title = f"{_plain(str(difference.key))}: {count} field{'s' * (count > 1)}"
+    return f"\n<details><summary>{title}</summary>\n{blocks}\n</details>\n"
 
 
 def _plain(text: str) -> str:

@@ -30,7 +30,7 @@ def lines(comparison: Comparison, *, full: bool = False) -> Iterator[Text]:
         yield from _layers(comparison)
         return
     yield from _dangers(comparison.differences)
-    yield from _objects(shown)
+    yield from _objects(shown, full=full)
     yield from (Text(text, style="dim") for text in folds(comparison))
     if any(fields_of(each, full=full) for each in shown):
         yield Text()
@@ -78,15 +78,34 @@ def _dangers(differences: Iterable[Difference]) -> Iterator[Text]:
         yield Text.assemble(("! ", "bold red"), (f"{each.key}  ", "bold"), (danger.text, "red"))
 
 
-def _objects(differences: Iterable[Difference]) -> Iterator[Text]:
+def _objects(differences: Iterable[Difference], *, full: bool) -> Iterator[Text]:
     layer = ""
-    for each in sorted(differences, key=lambda each: each.layer):
+    for each, text in rows(differences, full=full):
         if each.layer != layer:
             layer = each.layer
             yield Text(f"\n{layer}", style="bold cyan")
         sign, colour = SIGNS[each.operation]
-        remarks = "".join(f" ({danger.text})" for danger in each.dangers if not danger.grave)
-        yield Text.assemble((f"{sign} ", colour), f"{each.key}  ", (summary(each) + remarks, "dim"))
+        yield Text.assemble((f"{sign} ", colour), f"{each.key}  ", (text, "dim"))
+
+
+def rows(differences: Iterable[Difference], *, full: bool) -> Iterator[tuple[Difference, str]]:
+    """A line for each object, by layer; a release that comes or goes as a whole is one line, unless `full`."""
+    shown = sorted(differences, key=lambda each: each.layer)
+    whole = {
+        (each.origin, each.operation): Counter(
+            other.key.kind for other in shown if (other.origin, other.operation) == (each.origin, each.operation)
+        )
+        for each in shown
+        if each.key.kind == "Release" and each.operation in {"added", "removed"} and not full
+    }
+    for each in shown:
+        kinds = whole.get((each.origin, each.operation))
+        if kinds is None:
+            remarks = "".join(f" ({danger.text})" for danger in each.dangers if not danger.grave)
+            yield each, summary(each) + remarks
+        elif each.key.kind == "Release":
+            parts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common() if kind != "Release")
+            yield each, f"{each.operation} with {kinds.total() - 1} objects: {parts}"
 
 
 def summary(difference: Difference) -> str:
@@ -97,13 +116,18 @@ def summary(difference: Difference) -> str:
     if difference.operation == "kept":
         return "no longer in the chart, stays in the cluster"
     pairs = {(text_of(each.before), text_of(each.after)) for each in telling}
-    if len(pairs) == 1 and all(isinstance(each.after, str) and "\n" not in each.after for each in telling):
+    if len(pairs) == 1 and _fit_a_line(telling[0]):
         before, after = brief(telling[0].before, telling[0].after)
         name = telling[0].path if len(telling) == 1 else f"{telling[0].at[-1]!s} ({len(telling)} times)"
         return f"{name.removeprefix('spec.template.spec.')}: {before} → {after}"
     paths = ", ".join(each.path.removeprefix("spec.template.spec.") for each in telling[:3])
     more = f" and {len(telling) - 3} more" if len(telling) > 3 else ""
     return f"{paths}{more}" if telling else "nothing but noise"
+
+
+def _fit_a_line(field: Field) -> bool:
+    values = [value for value in (field.before, field.after) if value is not ABSENT]
+    return all(not isinstance(value, (Mapping, list)) and "\n" not in str(value) for value in values)
 
 
 def brief(before: object, after: object) -> tuple[str, str]:
@@ -136,14 +160,19 @@ def _fields(difference: Difference, *, full: bool) -> Iterator[Text]:
     if not shown:
         return
     yield Text(str(difference.key), style="bold")
-    for field in shown:
-        yield Text.assemble("  ", (field.path or "all of it", "cyan"), (_remark(difference.noises, field), "dim"))
-        for text in field_lines(field, full=full):
+    for titles, texts in groups(difference, full=full):
+        yield from (Text(f"  {title}", style="cyan") for title in titles)
+        for text in texts:
             yield Text(f"    {text}", style={"-": "red", "+": "green"}.get(text[:1], "dim"))
 
 
-def _remark(noises: Mapping[str, str], field: Field) -> str:
-    return f"  ({noises[field.path]})" if field.path in noises else ""
+def groups(difference: Difference, *, full: bool) -> list[tuple[list[str], list[str]]]:
+    """Fields with the same change together: their paths, and the lines of the change."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for field in fields_of(difference, full=full):
+        remark = f"  ({difference.noises[field.path]})" if field.path in difference.noises else ""
+        found.setdefault(tuple(field_lines(field, full=full)), []).append((field.path or "all of it") + remark)
+    return [(titles, list(texts)) for texts, titles in found.items()]
 
 
 def field_lines(field: Field, *, full: bool = False) -> list[str]:
@@ -158,9 +187,20 @@ def field_lines(field: Field, *, full: bool = False) -> list[str]:
         found = [f"- {text}" for text in _texts(old)] + [f"+ {text}" for text in _texts(new)]
     if full:
         return found
-    cut = [text if len(text) <= _WIDEST_VALUE else f"{text[: _WIDEST_VALUE - 3]}..." for text in found]
+    cut = _cut(found)
     more = len(cut) - _LONGEST_TEXT
     return cut if more <= 1 else [*cut[:_LONGEST_TEXT], f"  and {more} lines more (--full)"]
+
+
+def _cut(found: list[str]) -> list[str]:
+    """Lines no wider than can be read; two long ones from where they begin to differ."""
+    start = 2
+    if len(found) == 2 and max(map(len, found)) > _WIDEST_VALUE:
+        pairs = zip(found[0][2:], found[1][2:], strict=False)
+        start = 2 + next((place for place, (old, new) in enumerate(pairs) if old != new), 0)
+    skip = max(0, start - 42)
+    texts = [f"{text[:2]}...{text[2 + skip :]}" if skip else text for text in found]
+    return [text if len(text) <= _WIDEST_VALUE else f"{text[: _WIDEST_VALUE - 3]}..." for text in texts]
 
 
 def _digestless(before: object, after: object) -> tuple[object, object]:
