@@ -232,7 +232,7 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "namespace of Prometheus",
-        {"networkPolicies": {"namespaces": {"monitoring": {}}}},
+        {"networkPolicies": {"enabled": True, "namespaces": {"monitoring": {}}}},
         "networkPolicies.namespaces.monitoring.defaultDeny",
         "scraping",
     ),
