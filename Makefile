@@ -13,10 +13,19 @@ endif
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help preview test checks lint format bench docs lock refresh clean
+.PHONY: help rehearse rehearse-stop rehearse-reset preview test checks lint format bench docs lock refresh clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+rehearse: ## bring the whole network up on this machine, on fake nodes and local accounts (ARGS=--verbose)
+	@$(SETUP) preview cluster -- python -m rehearsal up $(ARGS)
+
+rehearse-stop: ## stop the rehearsal; `make rehearse` goes on from there
+	@$(SETUP) preview cluster -- python -m rehearsal stop
+
+rehearse-reset: ## stop the rehearsal and throw its cluster, accounts and state away
+	@$(SETUP) preview cluster -- python -m rehearsal reset
 
 preview: ## show what Pulumi would do for a stack, in local state (STACK=prod, ARGS=--diff)
 	@$(SETUP) preview --stack "$(STACK)" -- \
@@ -44,6 +53,7 @@ refresh: ## decide again what to use, download or build; tries official download
 	@$(SETUP) preview --refresh
 
 clean: ## remove .cache: environments, local state and links, not the shared tools cache
+	@[ ! -d .cache/rehearsal ] || $(MAKE) --no-print-directory rehearse-stop
 	rm -rf .cache
 
 # Runs inside the environment that `make test` prepares.

@@ -155,7 +155,19 @@ class ControlPlane:
             for line in answer.iter_lines():
                 yield json.loads(line)
 
-    def identity(self) -> str:
+    def record_identity(self) -> None:
+        """Remember which cluster this is."""
+        if not self._file("identity").exists():
+            _write(self._file("identity"), self._identity())
+
+    def check_identity(self) -> None:
+        """Make sure that kubeconfig and port lead to the cluster that was started here. Raises ControlPlaneError."""
+        known = self._file("identity").read_text()
+        named = yaml.safe_load(self.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        if named != self.url or self._identity() != known:
+            raise ControlPlaneError(f"{self.kubeconfig} leads to another cluster than the one started here")
+
+    def _identity(self) -> str:
         """The UID of the kube-system namespace, which no other cluster has."""
         return str(self.get("/api/v1/namespaces/kube-system")["metadata"]["uid"])
 

@@ -2,11 +2,13 @@
 
 `pulumi stack init` with a passphrase writes the stack's salt into Pulumi.<stack>.yaml. That file belongs to the
 user's own backend, so local use works on a copy in the cache folder that carries the salt of the local stack, and
-stand-in credentials (rehearsal/secrets.yaml) for the secrets that the committed file does not set.
+stand-in credentials (rehearsal/secrets.yaml) for the secrets that the committed file does not set. Groups that
+depend on this machine, such as where the rehearsal's charts lie, come from a file beside the copy (`overlay_of`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -19,9 +21,11 @@ from toolchain import SetupError
 from toolchain.console import Progress, exclusive
 from toolchain.layout import Layout
 
-_OWN_SECRETS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*\n?", re.MULTILINE)
+_OWN_SECRETS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*$", re.MULTILINE)
 _SECRET_VALUE = re.compile(r"^\s+(- )?secure:", re.MULTILINE)
-_CONFIG = re.compile(r"^config:[ \t]*(\{\})?[ \t]*$\n?", re.MULTILINE)
+_CONFIG = re.compile(r"^config[ \t]*:(?P<flow>[^\n#]*?)(?P<comment>[ \t]+#[^\n]*)?[ \t]*(\n|$)", re.MULTILINE)
+_BLOCK = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n|[ \t]+[^\n]*(?:\n|$))*")
+_MADE = "# Made from {name} at each run: change that file, not this one. "
 
 
 def prepare(stack: str, layout: Layout, environ: Mapping[str, str]) -> Path:
@@ -46,10 +50,47 @@ def _prepared(stack: str, text: str, layout: Layout, environ: Mapping[str, str])
         salt = _salt(stack, layout)
         if done.returncode or not salt:
             raise SetupError(f"Creating the local stack {stack} failed: {done.stderr.strip() or done.stdout.strip()}")
-    wanted = f"{text.rstrip()}\nencryptionsalt: {salt}\n"
-    if not copy.exists() or copy.read_text(encoding="utf-8") != wanted:
+    wanted = _signed(f"{text.rstrip()}\nencryptionsalt: {salt}\n", copy.name)
+    there = copy.read_text(encoding="utf-8") if copy.exists() else ""
+    if there != wanted:
+        _check_syntax(text, copy.name, layout)
+        _keep_changes(there, copy)
         copy.write_text(wanted, encoding="utf-8")
     return copy
+
+
+def _signed(text: str, name: str) -> str:
+    """The text with a last line that says where it comes from, and by which later changes are recognized."""
+    return f"{text}{_MADE.format(name=name)}{hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
+
+
+def _keep_changes(there: str, copy: Path) -> None:
+    """Keep a copy that somebody has changed, say by `pulumi config set --config-file`, instead of losing that."""
+    made = _MADE.format(name=copy.name)
+    own = "".join(line for line in there.splitlines(keepends=True) if not line.startswith(made))
+    if made not in there or there == _signed(own, copy.name):
+        return
+    kept = copy.with_name(f"{copy.name}.changed")
+    kept.write_text(there, encoding="utf-8")
+    kept.chmod(0o600)
+    print(
+        f"{copy} was changed. It is made from {copy.name} anew at each run; what it held is in {kept.name} beside it.",
+        file=sys.stderr,
+    )
+
+
+def _check_syntax(text: str, name: str, layout: Layout) -> None:
+    """Raise SetupError for a text that is not YAML, under the name of the user's file and with its line numbers.
+
+    Pulumi would name the copy, or no file at all. Done after a change only: it takes a tenth of a second.
+    """
+    python = layout.venv / "bin/python"
+    if not python.exists():
+        return
+    code = "import sys, yaml\ntry: yaml.safe_load(sys.stdin)\nexcept yaml.YAMLError as fault: sys.exit(str(fault))"
+    done = subprocess.run([python, "-c", code], input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SetupError(f"{name} can't be read: {done.stderr.strip()}".replace("<stdin>", name))
 
 
 def _local_text(stack: str, layout: Layout) -> str:
@@ -65,7 +106,24 @@ def _local_text(stack: str, layout: Layout) -> str:
             f"{committed.name} holds secrets of your own backend, which local state can't decrypt. "
             f"Use your login and backend instead: pulumi preview --stack {stack}"
         )
-    return _with_stand_in_secrets(_OWN_SECRETS.sub("", text), layout)
+    return _with_stand_in_secrets(_with_overlay(_OWN_SECRETS.sub("", text), stack, layout), layout)
+
+
+def overlay_of(stack: str, layout: Layout) -> Path:
+    """The file with groups that take the place of those in the committed stack file: a JSON object, by name."""
+    return layout.stacks / f"{stack}.overlay.json"
+
+
+def _with_overlay(text: str, stack: str, layout: Layout) -> str:
+    try:
+        groups: dict[str, object] = json.loads(overlay_of(stack, layout).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return text
+    project = _project(layout)
+    for key in groups:
+        own_block = rf"^( +)(['\"]?){re.escape(project)}:{re.escape(key)}\2 *:.*\n(?:(?:\1 +.*|[ ]*#.*|[ ]*)\n)*"
+        text = re.sub(own_block, "", text, flags=re.MULTILINE)
+    return _with_values(text, {f"{project}:{key}": json.dumps(group) for key, group in groups.items()})
 
 
 def _with_stand_in_secrets(text: str, layout: Layout) -> str:
@@ -74,18 +132,31 @@ def _with_stand_in_secrets(text: str, layout: Layout) -> str:
     known = re.findall(r"^(\w+): *(\S+)$", file.read_text(encoding="utf-8") if file.exists() else "", re.MULTILINE)
     project = _project(layout)
     missing = {
-        key: value
+        f"{project}:{key}": value
         for key, value in known
         if not re.search(rf"^\s+(['\"]?){re.escape(project)}:{key}\1\s*:", text, re.MULTILINE)
     }
-    if not missing:
+    return _with_values(text, missing)
+
+
+def _with_values(text: str, values: Mapping[str, str]) -> str:
+    """The stack file `text` with more config values; JSON is YAML too."""
+    if not values:
         return text
-    if not _CONFIG.search(text):
-        text = f"{text.rstrip()}\nconfig:\n"
-    before, _, after = _CONFIG.split(text, maxsplit=1)
-    indent = re.match(r"(?:[ \t]*(?:#.*)?\n)*( +)\S", after)
-    lines = (f"{indent[1] if indent else '  '}{project}:{key}: {value}\n" for key, value in missing.items())
-    return f"{before}config:\n{''.join(lines)}{after}"
+    head = _CONFIG.search(text)
+    if not head:
+        return _with_values(f"{text.rstrip()}\nconfig:\n".lstrip(), values)
+    if head["flow"].strip() not in {"", "{}"}:
+        raise SetupError("The stack file has `config` in one line; write it as a block, one key a line.")
+    # At the end of the block, so that the lines of the user keep their numbers.
+    block = _BLOCK.match(text, head.end())
+    body = block[0] if block else ""
+    indent = re.search(r"^( +)[^\s#]", body, re.MULTILINE)
+    lines = "".join(f"{indent[1] if indent else '  '}{key}: {value}\n" for key, value in values.items())
+    before, after = text[: head.start()], text[head.end() + len(body) :]
+    if body and not body.endswith("\n"):
+        body += "\n"
+    return f"{before}config:{head['comment'] or ''}\n{body}{lines}{after}"
 
 
 def _project(layout: Layout) -> str:
