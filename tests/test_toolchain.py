@@ -606,6 +606,27 @@ def test_a_terminal_sees_one_line_per_step_updated_in_place(layout: Layout) -> N
     assert re.search(r"\r\x1b\[K\[1/2\] pulumi 3\.259\.0: building \(usually 3 min\) \.\.\. done in 0:01\n$", written)
 
 
+def test_a_pipe_gets_one_line_for_a_step_and_more_only_while_it_lasts(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    progress = Progress(2, stream, layout.logs)
+    progress.begin("helm", "helm 3.22.0")
+    progress.doing("taken from the cache")
+    progress.done()
+    assert stream.getvalue() == "[1/2] helm 3.22.0: taken from the cache ... done in 0:00\n"
+    monkeypatch.setattr("toolchain.console._FIRST_LINE_SECONDS", 0.5)
+    progress.begin("etcd", "etcd 3.6.16")
+    progress.doing("building")
+    progress.run([sys.executable, "-c", "import time; time.sleep(2.5)"])
+    progress.done()
+    during, after = re.sub(r"0:0\d", "TIME", stream.getvalue()).splitlines()[1:]
+    assert (during, after) == (
+        "[2/2] etcd 3.6.16: building ... TIME",
+        "[2/2] etcd 3.6.16: building ... done in TIME",
+    )
+
+
 # The environment of the make targets
 
 
@@ -671,7 +692,10 @@ def test_cache_folder_follows_the_users_variables(tmp_path: Path) -> None:
 
 def prepare(layout: Layout, stack: str = "prod") -> str:
     script(layout.bin / "pulumi", FAKE_PROGRAM)
-    return local_stack.prepare(stack, layout, environment(layout, os.environ, fallback_pair=True)).read_text()
+    text = local_stack.prepare(stack, layout, environment(layout, os.environ, fallback_pair=True)).read_text()
+    lines = text.splitlines(keepends=True)
+    assert lines[-1].startswith(f"# Made from Pulumi.{stack}.yaml at each run")
+    return "".join(lines[:-1])
 
 
 def test_local_stack_has_its_salt_in_a_copy_and_the_committed_file_stays_as_it_is(layout: Layout) -> None:
@@ -686,13 +710,15 @@ def test_a_changed_stack_file_reaches_the_local_stack_without_a_new_one(layout: 
     (layout.root / "Pulumi.prod.yaml").write_text("config:\n  anton-network:domain: example.net\n")
     (layout.bin / "pulumi").unlink()
     copy = local_stack.prepare("prod", layout, {"PATH": ""})
-    assert copy.read_text() == "config:\n  anton-network:domain: example.net\nencryptionsalt: v1:local\n"
+    assert copy.read_text().startswith("config:\n  anton-network:domain: example.net\nencryptionsalt: v1:local\n")
 
 
 def test_a_team_backends_salt_is_replaced_where_no_secret_depends_on_it(layout: Layout) -> None:
     text = "secretsprovider: awskms://alias/team\nencryptedkey: AAAA\nconfig:\n  anton-network:domain: example.org\n"
     (layout.root / "Pulumi.prod.yaml").write_text(text)
-    assert prepare(layout) == "config:\n  anton-network:domain: example.org\nencryptionsalt: v1:local\n"
+    assert prepare(layout) == "\n\nconfig:\n  anton-network:domain: example.org\nencryptionsalt: v1:local\n", (
+        "same lines"
+    )
 
 
 def test_secrets_of_a_team_backend_are_refused_with_the_way_out(layout: Layout) -> None:
@@ -714,10 +740,12 @@ BOTH_SET = "config:\n  'anton-network:tunnelSecret': a\n  \"anton-network:cloudf
 @pytest.mark.parametrize(
     ("committed", "local"),
     [
-        ("config:\n  x:y: z\n", f"config:\n{BOTH_LINES}  x:y: z\n"),
+        ("config:\n  x:y: z\n", f"config:\n  x:y: z\n{BOTH_LINES}"),
+        ("config:  # ours\n  x:y: z\nbackend: {}\n", f"config:  # ours\n  x:y: z\n{BOTH_LINES}backend: {{}}\n"),
+        ("config:\n  x:y:\n\n    a: b", f"config:\n  x:y:\n\n    a: b\n{BOTH_LINES}"),
         (
             "# Ours.\nconfig:\n    # first\n    anton-network:tunnelSecret: own\n",
-            f"# Ours.\nconfig:\n  {FIRST_LINE}    # first\n    anton-network:tunnelSecret: own\n",
+            f"# Ours.\nconfig:\n    # first\n    anton-network:tunnelSecret: own\n  {FIRST_LINE}",
         ),
         (BOTH_SET, BOTH_SET),
         ("config: {}\n", f"config:\n{BOTH_LINES}"),
@@ -733,6 +761,36 @@ def test_local_stack_gets_stand_in_credentials_for_the_secrets_that_are_not_set(
     file.write_text(committed)
     assert prepare(layout).lstrip() == f"{local}encryptionsalt: v1:local\n"
     assert file.read_text() == committed
+
+
+def test_config_in_one_line_is_refused_with_the_way_out(layout: Layout) -> None:
+    (layout.root / "rehearsal").mkdir()
+    (layout.root / "rehearsal/secrets.yaml").write_text(STAND_IN_SECRETS)
+    (layout.root / "Pulumi.prod.yaml").write_text("config: {x:y: z}\n")
+    with pytest.raises(SetupError, match="write it as a block"):
+        prepare(layout)
+
+
+def test_text_that_is_no_yaml_is_reported_for_the_users_file_and_line(layout: Layout) -> None:
+    (layout.venv / "bin").mkdir(parents=True)
+    script(layout.venv / "bin/python", f"#!/bin/sh\nexec '{sys.executable}' \"$@\"\n")
+    (layout.root / "Pulumi.prod.yaml").write_text("encryptionsalt: v1:team\nconfig:\n  x:y: [\n  x:z: 1\n")
+    with pytest.raises(SetupError, match=r"^Pulumi\.prod\.yaml can't be read(.|\n)*line 3"):
+        prepare(layout)
+
+
+def test_changes_of_the_copy_are_kept_and_reported(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(layout)
+    copy = layout.stacks / "Pulumi.prod.yaml"
+    made = copy.read_text()
+    (layout.root / "Pulumi.prod.yaml").write_text("config:\n  anton-network:domain: example.net\n")
+    prepare(layout)
+    assert not capsys.readouterr().err, "a change of the stack file itself is none of the copy"
+    copy.write_text("config:\n  anton-network:token: {secure: abc}\n" + made)
+    prepare(layout)
+    assert "secure: abc" in (layout.stacks / "Pulumi.prod.yaml.changed").read_text()
+    assert "secure" not in copy.read_text()
+    assert "Pulumi.prod.yaml.changed" in capsys.readouterr().err
 
 
 def test_an_unknown_stack_names_the_known_ones(layout: Layout) -> None:

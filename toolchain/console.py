@@ -17,7 +17,7 @@ from typing import TextIO
 from toolchain import SetupError
 
 _TAIL_LINES = 20
-_QUIET_INTERVAL_SECONDS = 30.0
+_FIRST_LINE_SECONDS, _QUIET_INTERVAL_SECONDS = 5.0, 30.0
 _HINTS = (
     (
         r"no such host|dial tcp|i/o timeout|[Cc]onnection refused|name resolution|network is unreachable|not resolve",
@@ -43,7 +43,8 @@ def hint_for(output: str) -> str:
 
 
 class Progress:
-    """Prints the steps of one set-up: updated in place on a terminal, a line every 30 s elsewhere."""
+    """Prints the steps of one set-up: updated in place on a terminal. Elsewhere a step has one line at its end, and
+    one that takes longer than 5 s also says so then and every 30 s."""
 
     def __init__(self, total: int, stream: TextIO, logs: Path) -> None:
         self._total = total
@@ -67,7 +68,10 @@ class Progress:
     def doing(self, activity: str) -> None:
         """Say what the step does now, such as `building (usually 3 min)`."""
         self._activity = activity
-        self._show(final=False)
+        if self._in_place:
+            self._show(final=False)
+        else:
+            self._last_line = time.monotonic() - _QUIET_INTERVAL_SECONDS + _FIRST_LINE_SECONDS
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
