@@ -10,11 +10,14 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable
-from importlib.machinery import ModuleSpec
+from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from itertools import takewhile
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from types import CodeType, ModuleType, new_class
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import pulumi
 
 __all__ = ["cloudflare"]
 
@@ -28,28 +31,23 @@ class _Definitions(ModuleType):
         super().__init__(spec.name)
         sys.modules[spec.name] = self
         self.__dict__.update(__spec__=spec, __file__=spec.origin, __package__=spec.parent)
-        self._texts: dict[str, str] | None = None
+        self._bodies: dict[str, CodeType] | None = None
         self._complete: set[str] = set()
 
-    def texts(self) -> dict[str, str]:
-        """The text of each class by name; the file is read when that is first wanted."""
-        if self._texts is None:
-            head, *classes = Path(str(self.__file__)).read_text(encoding="utf-8").split("\nclass ")
-            self._texts = {}
-            before = head
-            for text in classes:
-                decorator = before.rpartition("\n")[2]
-                # What stands between two classes belongs to the second: a decorator, or a condition around a TypedDict.
-                own = re.split(r"\n(?=@|if )", text, maxsplit=1)[0]
-                self._texts[re.split(r"\W", text, maxsplit=1)[0]] = f"{decorator}\nclass {own}\n"
-                before = text
-            self._execute(head.rpartition("\n")[0])
-            self.__dict__.pop("__all__", None)  # `import *` takes what is made, not what could be
-        return self._texts
+    def bodies(self) -> dict[str, CodeType]:
+        """What makes each class, by name: from the bytecode that Python keeps of the file, read when first wanted."""
+        if self._bodies is None:
+            path = str(self.__file__)
+            code = SourceFileLoader(self.__name__, path).get_code(self.__name__)
+            self._bodies = {body.co_name: body for body in _within(code)}
+            with Path(path).open(encoding="utf-8") as file:
+                head = "".join(takewhile(lambda line: not line.startswith("__all__"), file))
+            exec(compile(head, path, "exec"), self.__dict__)  # noqa: S102 - the SDK's own imports
+        return self._bodies
 
     def __getattr__(self, name: str) -> Any:
         # Early on the underscored names are not there yet, and must not be looked for in themselves.
-        if name.startswith("_") or name not in self.texts():
+        if name.startswith("_") or name not in self.bodies():
             raise AttributeError(f"module {self.__name__} has no {name}")
         return self.use(name)
 
@@ -58,17 +56,38 @@ class _Definitions(ModuleType):
         self.make([name])
         if name not in self._complete:
             self._complete.add(name)
-            self.make(_NESTED.findall(self.texts()[name]))
+            self.make(_strings(self.bodies()[name]))
         return self.__dict__[name]
 
     def make(self, names: Iterable[str]) -> None:
         """Make the named classes, as far as they are this module's and not made yet."""
         for name in names:
-            if name in self.texts() and name not in self.__dict__:
-                self._execute(self.texts()[name])
+            if name in self.bodies() and name not in self.__dict__:
+                self.__dict__[name] = self._class(name, self.bodies()[name])
 
-    def _execute(self, text: str) -> None:
-        exec(compile(text, str(self.__file__), "exec"), self.__dict__)  # noqa: S102 - the SDK's own text
+    def _class(self, name: str, body: CodeType) -> Any:
+        """What the file's `class` statement makes; there are three kinds of them."""
+
+        def fill(namespace: dict[str, Any]) -> None:
+            exec(body, self.__dict__, namespace)  # noqa: S102 - the SDK's own class
+
+        if name.endswith("Dict"):
+            return new_class(name, (TypedDict,), exec_body=fill)
+        if self.__name__.endswith("outputs"):
+            return pulumi.output_type(new_class(name, (dict,), exec_body=fill))
+        return pulumi.input_type(new_class(name, exec_body=fill))
+
+
+def _within(code: CodeType | None) -> list[CodeType]:
+    """The code of the classes or functions that `code` defines."""
+    return [constant for constant in code.co_consts if isinstance(constant, CodeType)] if code else []
+
+
+def _strings(code: CodeType) -> Iterator[str]:
+    """The text constants of a class, among them the names in its type hints."""
+    yield from (constant for constant in code.co_consts if isinstance(constant, str))
+    for inner in _within(code):
+        yield from _strings(inner)
 
 
 class _Package(ModuleType):
@@ -80,13 +99,13 @@ class _Package(ModuleType):
         places = list(spec.submodule_search_locations or [])
         self.__dict__.update(__spec__=spec, __file__=spec.origin, __package__=spec.name, __path__=places)
         self._folder = Path(places[0])
-        self.outputs = self._definitions("outputs")
         self._inputs = self._definitions("_inputs")
+        self.__dict__["outputs"] = self._definitions("outputs")  # a plain assignment would look into it: see below
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "outputs":
             raise AttributeError(name)  # what the import system asks for while these modules are made
-        nested = name in self._inputs.texts()
+        nested = name in self._inputs.bodies()
         module = None if nested else self._module_of(name)
         if not nested and not module:
             raise AttributeError(f"module {self.__name__} has no {name}")
