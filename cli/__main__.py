@@ -10,6 +10,7 @@ from cli.diff import diff
 from cli.doctor.command import doctor
 from cli.program import Program
 from cli.reach import reach
+from cli.topology import topology
 
 app = typer.Typer(
     name="anton",
@@ -48,6 +49,7 @@ def common(
 app.command()(diff)
 app.command()(doctor)
 app.command()(reach)
+app.command()(topology)
 app.command("import")(import_)
 
 
