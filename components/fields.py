@@ -54,7 +54,8 @@ class Form:
 class Model(BaseModel):
     """Base of all settings: frozen, camelCase keys as Pulumi's config uses them, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+    # Only for the groups, when they are read: a validator for each nested model as well takes a tenth of a second.
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, defer_build=True)
 
     if not TYPE_CHECKING:
 
