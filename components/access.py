@@ -105,12 +105,14 @@ class Policy(Model):
                 yield Problem(f"networks[{index}]", str(network), reason, "203.0.113.0/24")
         if self.everyone and (self.decision is not Decision.BYPASS or not self.reason):
             reason = "makes the application public, which takes decision: bypass and a reason"
-            yield Problem("everyone", True, reason, "false, and emails, emailDomains or groups")
+            because = ("decision", "reason")
+            yield Problem("everyone", True, reason, "false, and emails, emailDomains or groups", because)
         if self.reason and not self.everyone:
-            yield Problem("reason", self.reason, "would have no effect: it is for everyone", "without this key")
+            reason = "would have no effect: it is for everyone"
+            yield Problem("reason", self.reason, reason, "without this key", because=("everyone",))
         if self.session_hours and self.decision is not Decision.ALLOW:
             reason = f"would have no effect: nobody logs in by decision {self.decision.value}"
-            yield Problem("sessionHours", self.session_hours, reason, "without this key")
+            yield Problem("sessionHours", self.session_hours, reason, "without this key", because=("decision",))
         yield from self._bypass_problems() if self.decision is Decision.BYPASS else self._people_problems()
 
     def _people_problems(self) -> Iterator[Problem]:
@@ -203,16 +205,15 @@ class Access(Model):
         if len(set(names)) < len(names):
             yield Problem(key, list(names), "names a policy twice", list(dict.fromkeys(names)))
         if names and not unknown and all(self.policies[name].decision is Decision.DENY for name in names):
-            yield Problem(
-                key, list(names), "lets nobody in: every policy denies", "a policy with decision allow as well"
-            )
+            reason, example = "lets nobody in: every policy denies", "a policy with decision allow as well"
+            yield Problem(key, list(names), reason, example, because=("policies",))
 
 
 def _unknown(key: str, names: Sequence[str], where: str, known: Mapping[str, object]) -> Iterator[Problem]:
     for name in names:
         if name not in known:
             example = ", ".join(sorted(known)) or f"an entry of cloudflare.access.{where}"
-            yield Problem(key, name, f"is no entry of cloudflare.access.{where}", example)
+            yield Problem(key, name, f"is no entry of cloudflare.access.{where}", example, because=(where,))
 
 
 def address(host: str, path: str) -> str:

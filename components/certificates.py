@@ -85,10 +85,11 @@ DohUrl = Annotated[
 """The URL of a resolver that speaks DNS over HTTPS (RFC 8484)."""
 
 
-def _renewal_problem(duration_days: int, renew_before_days: int, key: str = "renewBeforeDays") -> Iterator[Problem]:
+def _renewal_problem(duration_days: int, renew_before_days: int, *, root: bool = False) -> Iterator[Problem]:
+    duration, key = ("rootDurationDays", "rootRenewBeforeDays") if root else ("durationDays", "renewBeforeDays")
     if renew_before_days >= duration_days:
         reason = f"is no shorter than the certificate's {duration_days} days; it would be renewed without end"
-        yield Problem(key, renew_before_days, reason, max(duration_days // 3, 1))
+        yield Problem(key, renew_before_days, reason, max(duration_days // 3, 1), because=(duration,))
 
 
 class LetsEncrypt(Model):
@@ -126,10 +127,11 @@ class InternalCa(Model):
 
     def problems(self) -> Iterator[Problem]:
         yield from _renewal_problem(self.duration_days, self.renew_before_days)
-        yield from _renewal_problem(self.root_duration_days, self.root_renew_before_days, "rootRenewBeforeDays")
+        yield from _renewal_problem(self.root_duration_days, self.root_renew_before_days, root=True)
         if self.root_renew_before_days < self.duration_days:
             reason = f"is shorter than a certificate's {self.duration_days} days, which could outlive its authority"
-            yield Problem("rootRenewBeforeDays", self.root_renew_before_days, reason, self.duration_days)
+            because = ("durationDays",)
+            yield Problem("rootRenewBeforeDays", self.root_renew_before_days, reason, self.duration_days, because)
 
 
 CONTROLLER_RESOURCES = Resources(

@@ -289,7 +289,7 @@ class Cilium(Model):
             yield Problem("hubble.relay", True, "the relay reads flows that hubble.enabled false never records", False)
         if self.encryption.node_encryption and not self.encryption.enabled:
             reason = "node encryption extends WireGuard, and encryption.enabled is false"
-            yield Problem("encryption.nodeEncryption", True, reason, False)
+            yield Problem("encryption.nodeEncryption", True, reason, False, because=("encryption.enabled",))
         if not self.l7_proxy:
             for key in ("envoy_config", "gateway_api"):
                 if getattr(self.service_mesh, key):
@@ -302,13 +302,15 @@ class Cilium(Model):
         geneve = balancing.dsr_dispatch is DsrDispatch.GENEVE
         if uses_dsr and self.routing_mode is RoutingMode.TUNNEL and not geneve:
             reason = f"{balancing.mode} needs routingMode native; under tunnel only dsrDispatch geneve carries it"
-            yield Problem("loadBalancing.mode", balancing.mode.value, reason, "snat")
+            because = ("loadBalancing.dsrDispatch",)
+            yield Problem("loadBalancing.mode", balancing.mode.value, reason, "snat", because)
         if uses_dsr and geneve and self.tunnel_protocol is not TunnelProtocol.GENEVE:
             reason = "dsrDispatch geneve needs tunnelProtocol geneve"
-            yield Problem("loadBalancing.dsrDispatch", "geneve", reason, "opt")
+            yield Problem("loadBalancing.dsrDispatch", "geneve", reason, "opt", because=("tunnelProtocol",))
         if uses_dsr and balancing.dsr_dispatch is DsrDispatch.IPIP and balancing.acceleration is Acceleration.DISABLED:
             reason = "dsrDispatch ipip works only with XDP acceleration"
-            yield Problem("loadBalancing.dsrDispatch", "ipip", reason, "opt")
+            because = ("loadBalancing.acceleration",)
+            yield Problem("loadBalancing.dsrDispatch", "ipip", reason, "opt", because)
         if self.bandwidth_manager.bbr and self.host_legacy_routing:
             reason = "BBR needs eBPF host routing; hostLegacyRouting true resets the packets' timestamps"
             yield Problem("bandwidthManager.bbr", True, reason, False)
@@ -317,7 +319,7 @@ class Cilium(Model):
             yield Problem("bandwidthManager.bbr", True, reason, False)
         if not self.host_legacy_routing and self.masquerade is Masquerade.IPTABLES:
             reason = "iptables masquerading needs the host's stack, and hostLegacyRouting is false"
-            yield Problem("masquerade", "iptables", reason, "bpf")
+            yield Problem("masquerade", "iptables", reason, "bpf", because=("hostLegacyRouting",))
 
     def _kube_proxy_problems(self) -> Iterator[Problem]:
         if self.kube_proxy_replacement:

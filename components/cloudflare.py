@@ -67,7 +67,7 @@ class Cloudflare(Model):
     def problems(self) -> Iterator[Problem]:
         for key, value in (("accountId", self.account_id), ("zoneId", self.zone_id)):
             if value is None and self.enabled:
-                yield Problem(key, "(none)", "is required by cloudflare.enabled", EXAMPLE_ID)
+                yield Problem(key, None, "is required by cloudflare.enabled", EXAMPLE_ID)
             elif value is not None and not re.fullmatch(r"[0-9a-f]{32}", value):
                 yield Problem(key, value, "is not 32 hexadecimal digits in lower case", EXAMPLE_ID)
         yield from (problem.under("tunnel") for problem in self.tunnel.problems())

@@ -120,12 +120,13 @@ class NameService(Model):
         headless = self.type is Kind.HEADLESS
         needed, example = ("selector", {"app": "database"}) if headless else ("host", "db.example.net")
         if getattr(self, needed) is None:
-            yield Problem(needed, "(none)", f"is required by type {self.type.value}", example)
+            yield Problem(needed, None, f"is required by type {self.type.value}", example, because=("type",))
         idle: dict[str, Any] = {"host": self.host} if headless else {"selector": self.selector, "ports": self.ports}
         for key, value in idle.items():
             if value:
                 shown = value if isinstance(value, str) else sorted(value)
-                yield Problem(key, shown, f"has no meaning for type {self.type.value}", "without this key")
+                reason = f"has no meaning for type {self.type.value}"
+                yield Problem(key, shown, reason, "without this key", because=("type",))
 
 
 GATEWAY_RESOURCES = Resources(

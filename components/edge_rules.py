@@ -372,7 +372,9 @@ class Rules(Model):
                 yield from (problem.under(f"{key}[{index}]") for problem in rule.problems())
                 first = names.setdefault(rule.name, index)
                 if first != index:
-                    reason = f"is the name of {key}[{first}] too; Cloudflare tells rules apart by it"
+                    reason = (
+                        f"is the name of cloudflare.zone.rules.{key}[{first}] too; Cloudflare tells rules apart by it"
+                    )
                     yield Problem(f"{key}[{index}].name", rule.name, reason, f"{rule.name}-2")
         parts = {
             "blockedPaths": self.blocked_paths,

@@ -228,7 +228,8 @@ class Resources(Model):
         for name in ("cpu", "memory"):
             request, limit = getattr(self.requests, name), getattr(self.limits, name)
             if request and limit and amount_of(request) > amount_of(limit):
-                yield Problem(f"requests.{name}", request, f"is more than the limit of {limit}", limit)
+                reason = f"is more than the limit of {limit}"
+                yield Problem(f"requests.{name}", request, reason, limit, because=(f"limits.{name}",))
 
 
 def over(default: Resources) -> BeforeValidator:

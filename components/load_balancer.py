@@ -30,7 +30,8 @@ class L2Announcements(Model):
         if not self.lease_retry_period_seconds < self.lease_renew_deadline_seconds < self.lease_duration_seconds:
             value = (self.lease_retry_period_seconds, self.lease_renew_deadline_seconds, self.lease_duration_seconds)
             reason = "the lease needs retry period < renew deadline < duration, else it is lost while being renewed"
-            yield Problem("leaseDurationSeconds", value, reason, "2, 5 and 15 seconds")
+            because = ("leaseRenewDeadlineSeconds", "leaseRetryPeriodSeconds")
+            yield Problem("leaseDurationSeconds", value, reason, "2, 5 and 15 seconds", because)
 
 
 class BgpPeer(Model):

@@ -27,11 +27,11 @@ def _ordered(alerts: Model, lower: str, higher: str, *, equal: bool = False) -> 
     if lower in alerts.model_fields_set and high > gap:
         example = min(fields[lower].default, high - gap)
         reason = f"must be {'no more' if equal else 'less'} than {to_camel(higher)} {high}: the warning comes first"
-        yield Problem(to_camel(lower), low, reason, example)
+        yield Problem(to_camel(lower), low, reason, example, because=(to_camel(higher),))
     else:
         example = max(fields[higher].default, low + gap)
         reason = f"must be {'no less' if equal else 'more'} than {to_camel(lower)} {low}: the warning comes first"
-        yield Problem(to_camel(higher), high, reason, example)
+        yield Problem(to_camel(higher), high, reason, example, because=(to_camel(lower),))
 
 
 class CiliumAlerts(Model):

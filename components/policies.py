@@ -261,13 +261,14 @@ class Namespace(Model):
     def problems(self) -> Iterator[Problem]:
         if "pod_security" in self.model_fields_set and not self.create:
             reason = "is set on namespaces that are created here, and create is false"
-            yield Problem("podSecurity", self.pod_security.value, reason, "without this key")
+            yield Problem("podSecurity", self.pod_security.value, reason, "without this key", because=("create",))
         if not self.default_deny:
             listed = ("allow_same_namespace", "flows", "egress", "metrics", "api_server", "probe_ports")
             for key in filter(lambda name: getattr(self, name), listed):
+                value = getattr(self, key)
                 camel = re.sub(r"_(.)", lambda match: match[1].upper(), key)
                 reason = "has nothing to let through: defaultDeny is false, and everything is"
-                yield Problem(camel, "(set)", reason, "without this key")
+                yield Problem(camel, value if value is True else list(value), reason, "without this key")
         for name, flow in self.flows.items():
             yield from (problem.under(f"flows.{name}") for problem in flow.problems())
         yield from self._unseen_labels()

@@ -145,7 +145,8 @@ class Grant(Model):
 
     def problems(self) -> Iterator[Problem]:
         if not self.ip and not self.app:
-            yield Problem("ip", "(none)", "with neither ip nor app the grant gives nothing", ["tcp:443"])
+            reason = "with neither ip nor app the grant gives nothing"
+            yield Problem("ip", None, reason, ["tcp:443"], because=("app",))
         for source in self.src:
             if _ONLY_DESTINATION.fullmatch(source):
                 yield Problem("src", source, "can only be a destination", ["autogroup:member"])
@@ -184,7 +185,8 @@ class PolicyTest(Model):
 
     def problems(self) -> Iterator[Problem]:
         if not self.accept and not self.deny:
-            yield Problem("accept", "(none)", "with neither accept nor deny nothing is tested", ["tag:k8s:443"])
+            reason = "with neither accept nor deny nothing is tested"
+            yield Problem("accept", None, reason, ["tag:k8s:443"], because=("deny",))
         for destination in sorted({*self.accept} & {*self.deny}):
             yield Problem("deny", destination, "is in accept as well", "one of the two")
 
@@ -227,12 +229,13 @@ class Policy(Model):
             yield from (problem.under(f"tests.{name}") for problem in test.problems())
         for key, used in self.used("group:"):
             if used not in self.groups:
-                yield Problem(key, used, "has no entry in groups", {used: ["someone@example.com"]})
+                example = {used: ["someone@example.com"]}
+                yield Problem(key, used, "has no entry in groups", example, because=("groups",))
         if self.grants and not self.tests and not generated_tests(self):
             reason = (
                 "none can be made from the grants: their sources are autogroups, which Tailscale's tests do not take"
             )
-            yield Problem("testMember", "(none)", reason, "someone@example.com")
+            yield Problem("testMember", None, reason, "someone@example.com", because=("grants",))
 
     def used(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Every mention of a tag or group outside its own definition: the key of the mention, and the name."""

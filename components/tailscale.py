@@ -86,7 +86,8 @@ class Connector(Model):
 
     def problems(self) -> Iterator[Problem]:
         if not self.addresses and not self.routes and not self.service_network:
-            yield Problem("addresses", [], "is empty and so are routes: nothing is advertised", [GATEWAY])
+            reason = "is empty and so are routes: nothing is advertised"
+            yield Problem("addresses", [], reason, [GATEWAY], because=("routes", "serviceNetwork"))
 
 
 class Tailscale(Model):
@@ -158,7 +159,7 @@ class Tailscale(Model):
         for tag in self.operator_tags:
             if tag in self.proxy_tags:
                 reason = "is a tag of the operator too: who may reach a proxy could reach the operator"
-                yield Problem("proxyTags", tag, reason, ["tag:k8s"])
+                yield Problem("proxyTags", tag, reason, ["tag:k8s"], because=("operatorTags",))
         if self.tailnet and self.tailnet.policy:
             yield from self._tag_problems(self.tailnet)
 
@@ -170,12 +171,14 @@ class Tailscale(Model):
         for key, tag in used:
             if tag not in owners:
                 reason = "has no entry in tailscale.tailnet.policy.tagOwners, without which a tag does not exist"
-                yield Problem(key, tag, reason, {tag: ["autogroup:admin"]})
+                because = ("tailnet.policy.tagOwners", "operatorTags", "proxyTags", "connectorTags")
+                yield Problem(key, tag, reason, {tag: ["autogroup:admin"]}, because)
         for tag in dict.fromkeys((*self.proxy_tags, *(self.connector_tags if self.connector else ()))):
             if not {*owners[tag]} & {*self.operator_tags} and tag not in self.operator_tags:
                 reason = "leaves out the operator's tag, without which the operator can give it to no proxy"
                 key = f"tailnet.policy.tagOwners.{tag}"
-                yield Problem(key, list(owners[tag]), reason, [*owners[tag], self.operator_tags[0]])
+                example, because = [*owners[tag], self.operator_tags[0]], ("operatorTags", "proxyTags", "connectorTags")
+                yield Problem(key, list(owners[tag]), reason, example, because)
 
 
 def advertised_routes(connector: Connector, load_balancer: LoadBalancer, cluster: Cluster) -> list[IPv4Network]:

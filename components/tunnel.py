@@ -152,14 +152,15 @@ class Tunnel(Model):
             reason = (
                 f"works over QUIC only, and transport is {self.transport.value}: there would be no fallback to HTTP/2"
             )
-            yield Problem("postQuantum", True, reason, "false, or transport: quic")
+            yield Problem("postQuantum", True, reason, "false, or transport: quic", because=("transport",))
         owners: dict[tuple[str, str | None], int] = {}
         for index, rule in enumerate(self.rules):
             yield from (problem.under(f"rules[{index}]") for problem in rule.problems())
             first = next((owners[key] for key in ((rule.host, None), (rule.host, rule.path)) if key in owners), None)
             if first is not None:
-                reason = f"is never reached: rules[{first}] takes the same requests before it"
-                yield Problem(f"rules[{index}].host", rule.host, reason, "another host or path")
+                reason = f"is never reached: cloudflare.tunnel.rules[{first}] takes the same requests before it"
+                because = (f"rules[{first}]", f"rules[{index}]")
+                yield Problem(f"rules[{index}].host", rule.host, reason, "another host or path", because)
             owners.setdefault((rule.host, rule.path), index)
         yield from (problem.under("resources") for problem in self.resources.problems())
 
