@@ -222,7 +222,7 @@ def test_configuration_rule_changes_what_it_names_only() -> None:
 @pytest.mark.parametrize(
     ("rules", "key", "reason"),
     [
-        ({"custom": [SQLMAP, SQLMAP]}, "custom[1].name", "is the name of custom[0] too"),
+        ({"custom": [SQLMAP, SQLMAP]}, "custom[1].name", "is the name of cloudflare.zone.rules.custom[0] too"),
         ({"custom": [SQLMAP | {"action": "skip"}]}, "custom[0].skips", "is required for action skip"),
         ({"custom": [SQLMAP | {"skips": ["rate-limits"]}]}, "custom[0].skips", "would have no effect"),
         ({"custom": [SQLMAP | {"action": "allow"}]}, "custom[0].action", "must be 'block'"),
