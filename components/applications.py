@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 TAILSCALE_CLASS = "tailscale"
 """The ingress class of the Tailscale operator; every other class is one of `ingress.classes`."""
 
+UNKNOWN_TAILNET = "<tailnet>.ts.net"
+"""Stands for the tailnet's DNS name where the settings do not hold it; the admin console shows it under DNS."""
+
 PROXY_GROUP = "ingress"
 """The Tailscale proxies that serve that class together, where there are any."""
 
@@ -171,7 +174,8 @@ class ApplicationsArgs:
 
     `tunnel_class` is the class behind the Cloudflare tunnel and `tunnel_hostname` the name that its hosts point to,
     both None without Cloudflare; `issuers` names the ClusterIssuer of each class that has one. `proxy_group` names the
-    proxies that serve class tailscale together, None where each application has one of its own.
+    proxies that serve class tailscale together, None where each application has one of its own; `tailnet_domain` is the
+    DNS name of the tailnet.
     """
 
     published: list[Published]
@@ -180,11 +184,12 @@ class ApplicationsArgs:
     tunnel_hostname: str | None
     issuers: Mapping[str, str]
     proxy_group: str | None
+    tailnet_domain: str = UNKNOWN_TAILNET
 
     @classmethod
     def of(cls, layers: "Layers") -> Self:
         """What this component takes of a stack's settings."""
-        domain, edge = layers.cluster.domain, layers.cloudflare
+        domain, edge, tailnet = layers.cluster.domain, layers.cloudflare, layers.tailscale.tailnet
         signers = {name: controller.certificate_issuer for name, controller in layers.ingress.classes.items()}
         return cls(
             published=layers.published,
@@ -193,6 +198,7 @@ class ApplicationsArgs:
             tunnel_hostname=edge.hostname(domain) if edge.enabled else None,
             issuers={name: cluster_issuer(layers.certificates, signer) for name, signer in signers.items() if signer},
             proxy_group=PROXY_GROUP if layers.tailscale.proxy_group else None,
+            tailnet_domain=tailnet.name if tailnet and tailnet.name.endswith(".ts.net") else UNKNOWN_TAILNET,
         )
 
 
@@ -219,8 +225,14 @@ class Applications(pulumi.ComponentResource):
                 else _nginx_spec(application, args),
                 opts=pulumi.ResourceOptions(parent=self),
             )
-        self.urls = pulumi.Output.from_input({each.name: f"https://{each.host}{each.path}" for each in args.published})
+        self.urls = pulumi.Output.from_input({each.name: _url(each, args.tailnet_domain) for each in args.published})
         self.register_outputs({"urls": self.urls})
+
+
+def _url(application: Published, tailnet_domain: str) -> str:
+    in_tailnet = application.ingress_class == TAILSCALE_CLASS
+    host = f"{application.host}.{tailnet_domain}" if in_tailnet else application.host
+    return f"https://{host}{application.path}"
 
 
 def _annotations(application: Published, args: ApplicationsArgs) -> dict[str, str]:

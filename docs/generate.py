@@ -27,12 +27,14 @@ HEADER = """\
 
 Made from the settings models by `make docs`; CI checks that it is current. Every key lies below `anton-network:` in
 `Pulumi.<stack>.yaml`, one object a layer. Set one with `pulumi config set --path 'physical.gateway' 192.168.1.254`, or
-edit the file. A key that is not listed here is refused, with the nearest one that is.
+edit the file. A key that is not listed here is refused, with the nearest one that is. A group without values is left
+out or written `{}`: Pulumi refuses a key with nothing behind it ("must be of type 'object'").
 
 All faults come in one report, each once. A value is judged by itself and beside the others of its layer, also where the
 layer says `enabled: false`; what depends on other layers is judged only for layers that are on.
 
-`<name>` stands for a name of your own: a node, a pool, an ingress class.
+`<name>` stands for a name of your own: a node, a pool, an ingress class. Examples are written as YAML takes them: text
+that it would read as a number or a truth value has quotes.
 """
 
 

@@ -97,6 +97,18 @@ def test_tailscale_application_is_a_device_of_the_entrys_name() -> None:
     assert not [key for key in ingress["metadata"]["annotations"] if key.startswith("nginx")]
 
 
+@pytest.mark.parametrize(
+    ("tailnet", "domain"),
+    [("-", "<tailnet>.ts.net"), ("example.org", "<tailnet>.ts.net"), ("tail1234.ts.net", "tail1234.ts.net")],
+)
+def test_addresses_on_the_tailnet_are_whole_and_say_which_part_is_not_known(tailnet: str, domain: str) -> None:
+    change = {"applications": {"web": WEB | {"ingressClass": "tailscale"}}, "tailscale": {"tailnet": {"name": tailnet}}}
+    args = ApplicationsArgs.of(settings_with_all(change))
+    urls: dict[str, str] = {}
+    record(lambda: Applications("applications", args).urls.apply(urls.update))
+    assert urls["web"] == f"https://web.{domain}/"
+
+
 def test_proxy_group_serves_tailscale_applications_together() -> None:
     settings = settings_with_all({"applications": {"web": WEB | {"ingressClass": "tailscale"}}, **TOGETHER})
     assert ingress_of(settings)["metadata"]["annotations"]["tailscale.com/proxy-group"] == "ingress"
