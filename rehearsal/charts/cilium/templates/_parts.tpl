@@ -69,7 +69,7 @@ external-envoy-proxy: {{ .envoy.enabled }}
 enable-bandwidth-manager: {{ .bandwidthManager.enabled }}
 enable-bbr: {{ .bandwidthManager.bbr }}
 {{- if .encryption.enabled }}
-enable-wireguard: true
+enable-{{ .encryption.type }}: true
 encrypt-node: {{ .encryption.nodeEncryption }}
 {{- end }}
 {{- if .envoyConfig.enabled }}
