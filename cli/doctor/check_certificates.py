@@ -4,10 +4,12 @@ By what cert-manager says of them. The Secrets with keys are never read; `lan-re
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from cli.doctor.context import Context, condition, name_of
+from cli.doctor.expiry import expiry
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.registry import check
 from cli.doctor.workloads import workload
@@ -100,14 +102,14 @@ def _state(context: Context, name: str, certificate: Mapping[str, Any], key: str
     if not ready and not ends and context.simulated:
         yield unknown(subject, "the nodes are simulated, so that cert-manager issues nothing")
         return
-    left = (datetime.fromisoformat(ends) - context.now).days if ends else None
-    thresholds = context.thresholds
-    if left is not None and left < thresholds.certificate_warning_days:
-        problem = critical if left < thresholds.certificate_critical_days else warning
-        seen = f"expired on {ends}" if left < 0 else f"expires in {left} days, on {ends}"
-        seen += f"; {ready['message']}" if ready.get("status") == "False" and ready.get("message") else ""
-        expected = f"{thresholds.certificate_warning_days} days or more"
-        yield problem(subject, seen, expected, config=key, next_=look, after=after)
+    soon = (
+        [*expiry(context, subject, "", datetime.fromisoformat(ends), config=key, next_=look, after=after)]
+        if ends
+        else []
+    )
+    said = ready.get("message") if ready.get("status") == "False" else ""
+    if soon:
+        yield replace(soon[0], seen=f"{soon[0].seen}; {said}" if said else soon[0].seen)
     elif ready.get("status") != "True":
         seen = f"is not ready: {ready.get('message', 'cert-manager has not looked at it')}"
         yield critical(subject, seen, "Ready", config=key, next_=look, after=after)

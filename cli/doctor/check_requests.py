@@ -7,10 +7,12 @@ from cryptography.x509.oid import NameOID
 
 from cli.doctor.check_ingress import controller_of
 from cli.doctor.context import Context, side_by_side
+from cli.doctor.expiry import expiry
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.probes import Answer, ProbeError, Prober
 from cli.doctor.registry import check
-from components.nginx import Controller, ServiceType
+from components.certificates import Environment
+from components.nginx import CertificateIssuer, Controller, ServiceType
 
 FAKE = "Kubernetes Ingress Controller Fake Certificate"
 """What ingress-nginx serves when it can't read the certificate that it should."""
@@ -58,30 +60,37 @@ def _certificate(context: Context, name: str, host: str, served: x509.Certificat
     subject, key = f"certificate served by class {name}", f"ingress.classes.{name}.defaultCertificate"
     address = context.settings.load_balancer.addresses[name]
     look = f"openssl s_client -connect {address}:443 -servername {host} </dev/null | openssl x509 -noout -text"
-    after = [f"Certificate {context.settings.ingress.default_certificate(name)}"]
-    names = common_names(served)
-    if FAKE in names:
-        yield critical(subject, "is the controller's own", "one for " + host, config=key, next_=look, after=after)
+    own = [f"Certificate {each.namespace}/{each.name}-tls" for each in context.settings.published if each.host == host]
+    after = [*own, f"Certificate {context.settings.ingress.default_certificate(name)}"]
+    issuer = _issuer(context, name)
+    if FAKE in _names(served.subject):
+        yield critical(subject, "is the controller's own", f"one for {host}", config=key, next_=look, after=after)
     elif not covers(served, host):
         seen = f"is for {', '.join(alternative_names(served)) or 'no host'}"
         yield critical(subject, seen, f"one for {host}", config=key, next_=look, after=after)
-    left = (served.not_valid_after_utc - context.now).days
-    if left < context.thresholds.certificate_warning_days:
-        problem = critical if left < context.thresholds.certificate_critical_days else warning
-        seen = f"expires in {left} days, on {served.not_valid_after_utc:%Y-%m-%d}"
-        yield problem(
-            subject,
-            seen,
-            f"{context.thresholds.certificate_warning_days} days or more",
-            config=key,
-            next_=look,
-            after=after,
-        )
+    elif issuer and issuer not in _names(served.issuer):
+        seen = f"is signed by {', '.join(_names(served.issuer)) or 'nobody'}"
+        issuer_key = f"ingress.classes.{name}.certificateIssuer"
+        yield critical(subject, seen, issuer, config=issuer_key, next_=look, after=after)
+    yield from expiry(context, subject, "", served.not_valid_after_utc, config=key, next_=look, after=after)
 
 
-def common_names(certificate: x509.Certificate) -> list[str]:
-    """The common names of a certificate's subject."""
-    return [str(entry.value) for entry in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+def _issuer(context: Context, name: str) -> str:
+    """How the authority of a class is called in its certificates; empty where somebody else chose it."""
+    match context.settings.ingress.classes[name].certificate_issuer:
+        case CertificateIssuer.INTERNAL_CA:
+            return f"{context.settings.cluster.domain} internal CA"
+        case CertificateIssuer.LETSENCRYPT:
+            letsencrypt = context.settings.certificates.letsencrypt
+            staging = letsencrypt and letsencrypt.environment is Environment.STAGING
+            return "(STAGING) Let's Encrypt" if staging else "Let's Encrypt"
+    return ""
+
+
+def _names(party: x509.Name) -> list[str]:
+    """Common name and organization."""
+    wanted = (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
+    return [str(entry.value) for oid in wanted for entry in party.get_attributes_for_oid(oid)]
 
 
 def alternative_names(certificate: x509.Certificate) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from cli.doctor.context import Context, UnseenError, condition
+from cli.doctor.expiry import expiry
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.registry import check
 from cli.doctor.workloads import workload
@@ -110,13 +111,9 @@ def _key(context: Context, key: TailnetKey) -> Iterator[Finding]:
 
 
 def _expiry(context: Context, subject: str, expires: str, config: str, page: str) -> Iterator[Finding]:
-    if not expires or expires.startswith("0001-"):
-        return
-    left, limits = (datetime.fromisoformat(expires) - context.now).days, context.thresholds
-    if left < limits.certificate_warning_days:
-        problem = critical if left < limits.certificate_critical_days else warning
-        seen = f"its key expired on {expires}" if left < 0 else f"its key expires in {left} days, on {expires}"
-        yield problem(subject, seen, f"{limits.certificate_warning_days} days or more", config=config, next_=page)
+    """Of a key; none, or Go's zero time, is a key that lasts for ever."""
+    if expires and not expires.startswith("0001-"):
+        yield from expiry(context, subject, "its key", datetime.fromisoformat(expires), config=config, next_=page)
 
 
 def _duplicates(context: Context, devices: Iterable[Device]) -> Iterator[Finding]:

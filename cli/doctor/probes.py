@@ -55,15 +55,17 @@ class Prober:
         with self._connected(address, port):
             pass
 
-    def resolve(self, name: str, server: str, *, tcp: bool = False) -> tuple[str, ...]:
+    def resolve(self, name: str, server: str, *, tcp: bool = False, port: int = 53) -> tuple[str, ...]:
         """The IPv4 addresses that a name server gives; none for a name that it does not know. Raises ProbeError."""
         query = dns.message.make_query(name, dns.rdatatype.A)
         ask = dns.query.tcp if tcp else dns.query.udp
         try:
-            answer = ask(query, server, timeout=self.timeout)
+            answer = ask(query, server, timeout=self.timeout, port=port)
         except (dns.exception.DNSException, OSError) as error:
             said = str(error) or type(error).__name__
-            raise ProbeError(f"{server} port 53: {said}", refused=isinstance(error, ConnectionRefusedError)) from None
+            raise ProbeError(
+                f"{server} port {port}: {said}", refused=isinstance(error, ConnectionRefusedError)
+            ) from None
         if answer.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
             raise ProbeError(f"{server} answers {dns.rcode.to_text(answer.rcode())}", refused=True)
         return tuple(
@@ -86,7 +88,7 @@ class Prober:
         headers, extensions = ({"Host": host}, {"sni_hostname": host}) if host else ({}, {})
         began = time.monotonic()
         try:
-            with httpx.Client(verify=self._tls, timeout=self.timeout) as client:
+            with httpx.Client(verify=self._tls, timeout=self.timeout, trust_env=False) as client:
                 response = client.get(url, headers=headers, extensions=extensions)
         except httpx.HTTPError as error:
             refused = "refused" in str(error)
