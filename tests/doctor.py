@@ -1,5 +1,6 @@
 """A network for doctor's unit tests: objects, answers of the network and certificates, as a test puts them."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -98,6 +99,11 @@ def issued(
     plain = serialization.NoEncryption()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
     return signed, pem + signed.public_bytes(serialization.Encoding.PEM)
+
+
+def in_base64(signed: x509.Certificate) -> str:
+    """As PEM in base64, which is how an admission webhook has its CA."""
+    return base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
 
 
 @dataclass(frozen=True)

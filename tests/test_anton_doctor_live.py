@@ -1,6 +1,5 @@
 """`anton doctor` on a real API server: nothing to say of a healthy network, and each fault put in is found first."""
 
-import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +12,6 @@ from typing import Any
 import pytest
 import urllib3
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from cli import __main__ as anton
@@ -29,6 +24,7 @@ from cli.program import Program
 from rehearsal.accounts import Account, Accounts, Record
 from tests.configs import PROJECT
 from tests.control_plane import ApiError, ControlPlane
+from tests.doctor import in_base64, issued
 from tests.engine import Stack
 from tests.live import shipped
 
@@ -141,16 +137,6 @@ def connected(now: Account, connectors: int) -> None:
         for _ in range(4)
     ]
     now.put(replace(tunnel, computed=tunnel.computed | {"status": "healthy", "connections": connections}))
-
-
-def expired_authority() -> str:
-    """A CA's certificate that ended yesterday, PEM in base64 as an admission webhook has it."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "old")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    dated = builder.not_valid_before(now - timedelta(days=90)).not_valid_after(now - timedelta(days=1))
-    signed = dated.sign(key, hashes.SHA256())
-    return base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
 
 
 def test_a_healthy_network_has_no_findings(healthy: list[Result]) -> None:
@@ -328,7 +314,7 @@ def test_an_admission_webhook_whose_ca_expired(program: Program, cluster: Contro
     base = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 
     def expire(now: dict[str, Any]) -> None:
-        now["webhooks"][0]["clientConfig"]["caBundle"] = expired_authority()
+        now["webhooks"][0]["clientConfig"]["caBundle"] = in_base64(issued("webhook", days=-1, now=datetime.now(UTC))[0])
 
     with changed(cluster, f"{base}/internal-ingress-nginx-admission", expire):
         (found,) = causes(program, "admission-webhooks")
