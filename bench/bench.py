@@ -79,7 +79,7 @@ def timed(command: list[str], cwd: Path, environment: dict[str, str]) -> float:
 
 
 def stack_file(groups: tuple[str, ...]) -> dict[str, Any]:
-    """The shipped stack with the stand-in's secrets, and of the optional layers only `groups`."""
+    """The shipped stack, and of the optional layers only `groups`."""
     document: dict[str, Any] = yaml.safe_load((PROJECT / "Pulumi.prod.yaml").read_text())
     config = document["config"]
     for layer in LAYERS:
@@ -88,7 +88,6 @@ def stack_file(groups: tuple[str, ...]) -> dict[str, Any]:
     if "certificates" not in groups:
         for controller in config[f"{NAMESPACE}:ingress"]["classes"].values():
             controller.pop("certificateIssuer", None)
-    config |= {f"{NAMESPACE}:{key}": value for key, value in STAND_IN_SECRETS.items()}
     return document
 
 
@@ -102,6 +101,8 @@ def preview(program: str, groups: tuple[str, ...], folder: Path) -> Callable[[],
     (folder / "state").mkdir()
     environment = {**os.environ, "PULUMI_BACKEND_URL": (folder / "state").as_uri(), "KUBECONFIG": "/nonexistent"}
     timed(["pulumi", "stack", "init", "prod", "--non-interactive"], folder, environment)
+    secrets = [f"--secret={key}={value}" for key, value in STAND_IN_SECRETS.items()]
+    timed(["pulumi", "config", "set-all", "--stack", "prod", *secrets, "--non-interactive"], folder, environment)
     return partial(timed, ["pulumi", "preview", "--stack", "prod", "--non-interactive"], folder, environment)
 
 

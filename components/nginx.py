@@ -251,13 +251,12 @@ class Controller(Model):
         scaling = self.autoscaling
         if scaling and scaling.max_replicas < scaling.min_replicas:
             reason = f"is less than minReplicas {scaling.min_replicas}"
-            because = ("autoscaling.minReplicas",)
-            yield Problem("autoscaling.maxReplicas", scaling.max_replicas, reason, scaling.min_replicas, because)
+            key, least = "autoscaling.maxReplicas", scaling.min_replicas
+            yield Problem(key, scaling.max_replicas, reason, least, because=("autoscaling.minReplicas",))
         fewest = scaling.min_replicas if scaling else self.replicas
         if fewest > 1 and self.min_available >= fewest:
             reason = f"with {fewest} pods no node could be drained"
-            because = ("replicas", "autoscaling")
-            yield Problem("minAvailable", self.min_available, reason, fewest - 1, because)
+            yield Problem("minAvailable", self.min_available, reason, fewest - 1, because=("replicas", "autoscaling"))
         yield from (problem.under("resources") for problem in self.resources.problems())
         if self.client_address is ClientAddress.CLOUDFLARE and self.ssl_passthrough:
             reason = "traffic handed through is never decrypted, so Cloudflare's header is not seen"

@@ -7,7 +7,7 @@ secret's value.
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -143,10 +143,11 @@ def directed(problem: Problem) -> Problem:
     return replace(problem, reason=reason, example=near[0].command if near else problem.example)
 
 
-def problems(layers: Layers, given: Mapping[str, str]) -> Iterator[Problem]:
-    """Secrets that are needed and missing, malformed, or one and the same token for two purposes.
+def problems(layers: Layers, given: Mapping[str, str], plain: Collection[str] = ()) -> Iterator[Problem]:
+    """Secrets that are needed and missing, in plain text, malformed, or one and the same token for two purposes.
 
-    `given` maps keys to values; a problem shows the key and never the value.
+    `given` maps keys to values, and `plain` are the keys of those that are not encrypted; a problem shows the key and
+    never the value.
     """
     owners: dict[str, str] = {}
     for secret in SECRETS:
@@ -156,6 +157,9 @@ def problems(layers: Layers, given: Mapping[str, str]) -> Iterator[Problem]:
             if because:
                 yield Problem(secret.key, None, f"is required by {because}: {secret.purpose}", secret.command)
             continue
+        if secret.key in plain:
+            reason = "stands in plain text in the stack's config; encrypt it, and replace it if others could read it"
+            yield Problem(secret.key, HIDDEN, reason, secret.command)
         if fault := secret.fault(value):
             yield Problem(secret.key, HIDDEN, fault, secret.command)
         first = owners.setdefault(value, secret.key)

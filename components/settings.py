@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -146,6 +146,7 @@ def load() -> Settings:
             {group: value for group, value in raw.items() if value is not None} | _unknown_groups(),
             partial(find_charts, default_folder=folder),
             given,
+            [key for key in given if not is_config_secret(f"{NAMESPACE}:{key}")],
         )
     except ConfigError as error:
         raise ConfigError([_without_secrets(problem) for problem in error.problems]) from None
@@ -166,10 +167,15 @@ def _unknown_groups() -> dict[str, str]:
     return dict.fromkeys(sorted(names - known), "(set)")
 
 
-def parse(raw: Mapping[str, Any], get_charts: ChartFinder, given_secrets: Mapping[str, str]) -> Settings:
-    """Settings from a mapping of config key to object, and the plain secrets by key, which are only judged here.
+def parse(
+    raw: Mapping[str, Any],
+    get_charts: ChartFinder,
+    given_secrets: Mapping[str, str],
+    unencrypted: Collection[str] = (),
+) -> Settings:
+    """Settings from a mapping of config key to object, and the secrets by key, which are only judged here.
 
-    Raises ConfigError with every fault found.
+    `unencrypted` are the keys of secrets in plain text. Raises ConfigError with every fault found.
     """
     report = Report()
     meant = _unknown(raw, report)
@@ -189,7 +195,7 @@ def parse(raw: Mapping[str, Any], get_charts: ChartFinder, given_secrets: Mappin
         (replace(fault, because=("charts.folder",)) for fault in faults),
         *(_below(group, parsed.problems()) for group, parsed in models.items()),
         _kubeconfig(settings.kubernetes),
-        secrets.problems(settings, given_secrets),
+        secrets.problems(settings, given_secrets, unencrypted),
     )
     report.judge(*(rule(settings) for rule in RULES))
     if report.problems:

@@ -165,20 +165,19 @@ class Tailscale(Model):
 
     def _tag_problems(self, tailnet: Tailnet) -> Iterator[Problem]:
         assert tailnet.policy is not None
-        owners = self.tag_owners()
+        owners, own = self.tag_owners(), ("operatorTags", "proxyTags", "connectorTags")
         used = [(f"tailnet.policy.{key}", tag) for key, tag in tailnet.policy.used("tag:")]
         used += [(f"tailnet.authKeys.{name}.tags", tag) for name, key in tailnet.auth_keys.items() for tag in key.tags]
         for key, tag in used:
             if tag not in owners:
                 reason = "has no entry in tailscale.tailnet.policy.tagOwners, without which a tag does not exist"
-                because = ("tailnet.policy.tagOwners", "operatorTags", "proxyTags", "connectorTags")
+                because = ("tailnet.policy.tagOwners", *own)
                 yield Problem(key, tag, reason, {tag: ["autogroup:admin"]}, because)
         for tag in dict.fromkeys((*self.proxy_tags, *(self.connector_tags if self.connector else ()))):
             if not {*owners[tag]} & {*self.operator_tags} and tag not in self.operator_tags:
                 reason = "leaves out the operator's tag, without which the operator can give it to no proxy"
                 key = f"tailnet.policy.tagOwners.{tag}"
-                example, because = [*owners[tag], self.operator_tags[0]], ("operatorTags", "proxyTags", "connectorTags")
-                yield Problem(key, list(owners[tag]), reason, example, because)
+                yield Problem(key, list(owners[tag]), reason, [*owners[tag], self.operator_tags[0]], because=own)
 
 
 def advertised_routes(connector: Connector, load_balancer: LoadBalancer, cluster: Cluster) -> list[IPv4Network]:

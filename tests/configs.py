@@ -72,7 +72,8 @@ def settings_with(change: Mapping[str, Any] | None = None, base: Mapping[str, An
 def set_config(groups: Mapping[str, Any]) -> None:
     """Make groups, and the stand-in's secrets, the config that a program under mocks reads."""
     config = {group: json.dumps(value) for group, value in groups.items()} | STAND_IN_SECRETS
-    pulumi.runtime.set_all_config({f"{NAMESPACE}:{key}": value for key, value in config.items()})
+    encrypted = [f"{NAMESPACE}:{key}" for key in STAND_IN_SECRETS]
+    pulumi.runtime.set_all_config({f"{NAMESPACE}:{key}": value for key, value in config.items()}, encrypted)
 
 
 def charts_folder() -> Path | None:

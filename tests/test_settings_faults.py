@@ -250,12 +250,24 @@ class TestSecretInTheWrongPlace:
         """`pulumi config set --secret --path cloudflare.zoneId` makes the whole group a secret, decrypted for us."""
         monkeypatch.setattr(settings, "find_charts", charts_without_files)
         set_config(merged(stack_config(), {"cloudflare": {"zoneId": "fedcba98"}, "physical": {"gateway": "10.0.0.1"}}))
-        monkeypatch.setattr(settings, "is_config_secret", lambda key: key == "anton-network:cloudflare")
+        encrypted = {"anton-network:cloudflare", *(f"anton-network:{key}" for key in STAND_IN_SECRETS)}
+        monkeypatch.setattr(settings, "is_config_secret", encrypted.__contains__)
         with pytest.raises(ConfigError) as caught:
             settings.load()
         assert "anton-network:cloudflare.zoneId\n    value:   (not shown)" in str(caught.value)
         assert "fedcba98" not in str(caught.value)
         assert "value:   10.0.0.1" in str(caught.value)
+
+    def test_in_plain_text_it_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(settings, "find_charts", charts_without_files)
+        set_config(stack_config())
+        monkeypatch.setattr(settings, "is_config_secret", lambda key: not key.endswith("TunnelSecret"))
+        with pytest.raises(ConfigError) as caught:
+            settings.load()
+        (problem,) = caught.value.problems
+        assert problem.key == "cloudflareTunnelSecret"
+        assert "in plain text" in problem.reason
+        assert STAND_IN_SECRETS["cloudflareTunnelSecret"] not in str(caught.value)
 
 
 @pytest.mark.parametrize(

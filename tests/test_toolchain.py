@@ -60,6 +60,10 @@ case "$1 $2" in
   "stack init") folder="${PULUMI_BACKEND_URL#file://}/.pulumi/stacks/anton-network"; mkdir -p "$folder"
     echo '{"checkpoint": {"latest": {"secrets_providers": {"state": {"salt": "v1:local"}}}}}' > "$folder/$3.json"
     echo "encryptionsalt: v1:local" >> "$5/Pulumi.$3.yaml" ;;
+  "config set-all") echo "$@" >> "$FAKES/encrypted"; file="$6"; echo config: >> "$file"
+    for each in "$@"; do case "$each" in
+      *=*) printf '  anton-network:%s:\n    secure: v1:%s\n' "${each%%=*}" "${each%%=*}" >> "$file" ;;
+    esac; done ;;
 esac
 """
 
@@ -732,8 +736,8 @@ STAND_IN_SECRETS = """# They open nothing.
 cloudflareApiToken: stand-in-token
 tunnelSecret: c3RhbmQ=
 """
-FIRST_LINE = "  anton-network:cloudflareApiToken: stand-in-token\n"
-BOTH_LINES = f"{FIRST_LINE}  anton-network:tunnelSecret: c3RhbmQ=\n"
+FIRST_LINE = '  anton-network:cloudflareApiToken: {"secure": "v1:cloudflareApiToken"}\n'
+BOTH_LINES = f'{FIRST_LINE}  anton-network:tunnelSecret: {{"secure": "v1:tunnelSecret"}}\n'
 BOTH_SET = "config:\n  'anton-network:tunnelSecret': a\n  \"anton-network:cloudflareApiToken\": b\n"
 
 
@@ -761,6 +765,21 @@ def test_local_stack_gets_stand_in_credentials_for_the_secrets_that_are_not_set(
     file.write_text(committed)
     assert prepare(layout).lstrip() == f"{local}encryptionsalt: v1:local\n"
     assert file.read_text() == committed
+
+
+def test_stand_in_credentials_are_encrypted_once(layout: Layout, fakes: Path) -> None:
+    """Later previews start without asking Pulumi for it; other values are encrypted anew."""
+    (layout.root / "rehearsal").mkdir()
+    secrets = layout.root / "rehearsal/secrets.yaml"
+    secrets.write_text(STAND_IN_SECRETS)
+    runs = fakes / "encrypted"
+    first = prepare(layout)
+    assert prepare(layout) == first
+    assert "stand-in-token" not in first
+    assert len(runs.read_text().splitlines()) == 1
+    secrets.write_text(STAND_IN_SECRETS.replace("stand-in-token", "another-token"))
+    prepare(layout)
+    assert len(runs.read_text().splitlines()) == 2
 
 
 def test_config_in_one_line_is_refused_with_the_way_out(layout: Layout) -> None:

@@ -2,8 +2,9 @@
 
 `pulumi stack init` with a passphrase writes the stack's salt into Pulumi.<stack>.yaml. That file belongs to the
 user's own backend, so local use works on a copy in the cache folder that carries the salt of the local stack, and
-stand-in credentials (rehearsal/secrets.yaml) for the secrets that the committed file does not set. Groups that
-depend on this machine, such as where the rehearsal's charts lie, come from a file beside the copy (`overlay_of`).
+stand-in credentials (rehearsal/secrets.yaml) for the secrets that the committed file does not set; encrypted, because
+the program refuses secrets in plain text. Groups that depend on this machine, such as where the rehearsal's charts lie,
+come from a file beside the copy (`overlay_of`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from toolchain import SetupError
@@ -50,6 +52,7 @@ def _prepared(stack: str, text: str, layout: Layout, environ: Mapping[str, str])
         salt = _salt(stack, layout)
         if done.returncode or not salt:
             raise SetupError(f"Creating the local stack {stack} failed: {done.stderr.strip() or done.stdout.strip()}")
+    text = _with_values(text, _stand_in_secrets(text, stack, salt, layout, environ))
     wanted = _signed(f"{text.rstrip()}\nencryptionsalt: {salt}\n", copy.name)
     there = copy.read_text(encoding="utf-8") if copy.exists() else ""
     if there != wanted:
@@ -106,7 +109,7 @@ def _local_text(stack: str, layout: Layout) -> str:
             f"{committed.name} holds secrets of your own backend, which local state can't decrypt. "
             f"Use your login and backend instead: pulumi preview --stack {stack}"
         )
-    return _with_stand_in_secrets(_with_overlay(_OWN_SECRETS.sub("", text), stack, layout), layout)
+    return _with_overlay(_OWN_SECRETS.sub("", text), stack, layout)
 
 
 def overlay_of(stack: str, layout: Layout) -> Path:
@@ -126,17 +129,41 @@ def _with_overlay(text: str, stack: str, layout: Layout) -> str:
     return _with_values(text, {f"{project}:{key}": json.dumps(group) for key, group in groups.items()})
 
 
-def _with_stand_in_secrets(text: str, layout: Layout) -> str:
-    """The stack file `text` with the project's stand-in credentials for the secrets that it does not set."""
+def _stand_in_secrets(text: str, stack: str, salt: str, layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
+    """The project's stand-in credentials for the secrets that the stack file `text` does not set, encrypted, by key."""
     file = layout.root / "rehearsal/secrets.yaml"
     known = re.findall(r"^(\w+): *(\S+)$", file.read_text(encoding="utf-8") if file.exists() else "", re.MULTILINE)
-    project = _project(layout)
-    missing = {
-        f"{project}:{key}": value
-        for key, value in known
-        if not re.search(rf"^\s+(['\"]?){re.escape(project)}:{key}\1\s*:", text, re.MULTILINE)
+    if not known:
+        return {}
+    encrypted = _encrypted(dict(known), stack, salt, layout, environ)
+    return {
+        key: json.dumps({"secure": value})
+        for key, value in encrypted.items()
+        if not re.search(rf"^\s+(['\"]?){re.escape(key)}\1\s*:", text, re.MULTILINE)
     }
-    return _with_values(text, missing)
+
+
+def _encrypted(
+    values: Mapping[str, str], stack: str, salt: str, layout: Layout, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Config values encrypted for the local stack, by full key: by Pulumi once (half a second), then from a file."""
+    kept, origin = layout.stacks / f"{stack}.secrets.json", {"salt": salt, "values": dict(values)}
+    with suppress(FileNotFoundError, ValueError, KeyError):
+        there = json.loads(kept.read_text(encoding="utf-8"))
+        if there["origin"] == origin:
+            return dict(there["encrypted"])
+    scratch = layout.stacks / f".{stack}.secrets.yaml"
+    scratch.write_text(f"encryptionsalt: {salt}\n", encoding="utf-8")
+    command = ["pulumi", "config", "set-all", "--stack", stack, "--config-file", str(scratch)]
+    pairs = [item for key, value in values.items() for item in ("--secret", f"{key}={value}")]
+    at = ["--cwd", str(layout.stacks), "--non-interactive"]
+    done = subprocess.run([*command, *pairs, *at], env=environ, capture_output=True, text=True, check=False)
+    found = dict(re.findall(r"^ +(\S+):\n +secure: (\S+)$", scratch.read_text(encoding="utf-8"), re.MULTILINE))
+    scratch.unlink()
+    if done.returncode or len(found) != len(values):
+        raise SetupError(f"Encrypting the stand-in credentials failed: {done.stderr.strip() or done.stdout.strip()}")
+    kept.write_text(json.dumps({"origin": origin, "encrypted": found}), encoding="utf-8")
+    return found
 
 
 def _with_values(text: str, values: Mapping[str, str]) -> str:

@@ -33,8 +33,8 @@ def hosts(layers: Layers) -> Iterator[Problem]:
         first = owners.setdefault(place, application.name)
         if first != application.name:
             reason = f"with path {application.path} is already where applications.{first} is published"
-            because = (key, f"applications.{first}")
-            yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}", because)
+            example, both = f"{application.name}.{domain}", (key, f"applications.{first}")
+            yield Problem(f"{key}.host", application.host, reason, example, because=both)
         if application.ingress_class == TAILSCALE_CLASS:
             if entry.host:
                 reason = "can't be chosen on class tailscale: the tailnet names the device after the entry"

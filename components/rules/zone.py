@@ -285,8 +285,8 @@ def access_applications(layers: Layers) -> Iterator[Problem]:
         if first != door.name and door.name in edge.access.applications:
             reason = f"is guarded by {first} already"
             shown = address(door.host, door.path)
-            key, because = f"cloudflare.access.applications.{door.name}.path", (f"applications.{first}",)
-            yield Problem(key, shown, reason, "another path", because)
+            key = f"cloudflare.access.applications.{door.name}.path"
+            yield Problem(key, shown, reason, "another path", because=(f"applications.{first}",))
 
 
 def _behind_tunnel(layers: Layers) -> list[Published]:
