@@ -16,11 +16,16 @@ def no_ambient_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, tests of one file stay together, and so do all that share the control plane.
+    """With several workers, tests of one file stay together, and so do all that share a control plane.
 
-    Those come first: they take longest, and the other worker does the rest meanwhile.
+    Those with one come first: they take longest. Of these, those that need the stack gone come last.
     """
     for item in items:
-        group = "control plane" if item.get_closest_marker("cluster") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+        shared = [name for name in ("cluster", "small_cluster") if name in _fixtures(item)]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
+    items.sort(key=lambda item: (item.get_closest_marker("cluster") is None, "destroyed" in _fixtures(item)))
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    """The names of all fixtures that a test has, those of its fixtures included."""
+    return getattr(item, "fixturenames", [])
