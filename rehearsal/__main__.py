@@ -230,9 +230,7 @@ def _bring_up(target: Target, steps: Steps, *, verbose: bool) -> None:
             step.result = "the last update was ended before its time; its stack is unlocked and goes on from there"
     for name, run, usual in (("preview", stack.preview, 15), ("up", stack.up, 60)):
         with steps.step(name, usual) as step:
-            outcome = run(
-                lambda line, step=step: OUT.print(line, markup=False) if verbose else step.doing(line.strip())
-            )
+            outcome = run(_printed if verbose else step.doing)
             step.result = str(outcome)
         if not outcome.changes:
             break

@@ -25,7 +25,7 @@ class Step:
     def doing(self, text: str) -> None:
         """Show what goes on right now; on a terminal only."""
         if self.status:
-            self.status.update(f"{self.title} (usually {self.usual_seconds} s)  {text[:80]}", speed=1)
+            self.status.update(f"{self.title} (usually {self.usual_seconds} s)  {text.strip()[:80]}")
 
 
 @dataclass

@@ -230,12 +230,16 @@ def groups_of(file: Path) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the mappings of `change` laid over it."""
+    """`base` with the mappings of `change` laid over it; null removes a key."""
     result = dict(base)
     for key, value in change.items():
         inner = result.get(key)
-        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
-        result[key] = merged(inner, value) if both else value  # type: ignore[arg-type]
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = (
+                merged(inner if isinstance(inner, Mapping) else {}, value) if isinstance(value, Mapping) else value
+            )
     return result
 
 
