@@ -27,7 +27,7 @@ _DATA = ("data", "stringData")
 
 def carries(live: Any, wanted: Any) -> bool:
     """Whether a value has all that is wanted of it; secrets and values that are not known yet count as there."""
-    if wanted in (SECRET, UNKNOWN):
+    if wanted in (SECRET, UNKNOWN) or (live is None and wanted in ({}, [], "", None)):
         return True
     if isinstance(wanted, Mapping):
         return isinstance(live, Mapping) and all(
@@ -39,7 +39,7 @@ def carries(live: Any, wanted: Any) -> bool:
             and len(live) == len(wanted)
             and all(carries(own, entry) for own, entry in zip(live, wanted, strict=True))
         )
-    return bool(live == wanted) or (wanted in ({}, [], "", None) and live is None)
+    return bool(live == wanted)
 
 
 def settled(deployment: dict[str, Any], planned: Mapping[str, Resource], live: Live) -> tuple[int, list[str]]:

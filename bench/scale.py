@@ -1,0 +1,243 @@
+"""How the program grows: previews, updates, memory and provider calls with the number of applications and nodes.
+
+Run by `make bench-scale`, on a control plane of its own. What is judged is the program's own processor time, which is
+steadier than the clock, and one ratio within this run. Exits with 1 when a target is missed.
+"""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.settings import NAMESPACE
+from rehearsal.cluster import furnish
+from rehearsal.control_plane import ControlPlane
+from tests.configs import PROJECT, STAND_IN_SECRETS, charts_folder, merged, stack_config
+
+APPLICATIONS = (10, 100, 500)
+NODES = (3, 20, 100)
+MILLISECONDS_AN_APPLICATION = 8
+RATIO_TO_EMPTY_COMPONENTS = 2.0
+
+MEASURED = """
+import atexit, json, os, resource, sys, time
+def report():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    open(os.environ["BENCH_PROGRAM"], "w").write(json.dumps([time.process_time(), used.ru_maxrss]))
+atexit.register(report)
+"""
+"""Before the program: its processor time in seconds and its memory in kB, written when it ends."""
+
+EMPTY = """
+import pulumi
+for number in range({count}):
+    pulumi.ComponentResource("bench:index:Empty", f"empty-{{number}}")
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one pulumi command took: seconds by the clock and of the program, memory, provider calls."""
+
+    seconds: float
+    program_seconds: float
+    program_megabytes: float
+    largest_megabytes: float
+    calls: Mapping[str, int]
+
+
+class Case:
+    """A project in a folder of its own with local state, accounts and, for updates, a control plane."""
+
+    def __init__(self, folder: Path, program: str, groups: Mapping[str, Any], kubeconfig: Path | None = None) -> None:
+        folder.mkdir()
+        self.folder = folder
+        (folder / "__main__.py").write_text(f"import sys\nsys.path.insert(0, {str(PROJECT)!r})\n{MEASURED}\n{program}")
+        (folder / ".cache").symlink_to(PROJECT / ".cache")
+        shutil.copy(PROJECT / "Pulumi.yaml", folder)
+        (folder / "state").mkdir()
+        self.environment = {
+            **os.environ,
+            "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
+            "KUBECONFIG": str(kubeconfig or "/nonexistent"),
+            "ANTON_ACCOUNTS": str(folder / "accounts.db"),
+            "BENCH_PROGRAM": str(folder / "program.json"),
+        }
+        self.run("stack", "init", "test")
+        file = folder / "Pulumi.test.yaml"
+        pairs = [item for key, value in STAND_IN_SECRETS.items() for item in ("--secret", f"{key}={value}")]
+        self.run("config", "set-all", "--stack", "test", *pairs)
+        document = yaml.safe_load(file.read_text())
+        providers = {"pulumi:disable-default-providers": ["kubernetes", "cloudflare", "tailscale"]}
+        document["config"] |= providers | {f"{NAMESPACE}:{name}": value for name, value in groups.items()}
+        file.write_text(yaml.safe_dump(document))
+
+    def run(self, *arguments: str, count_calls: bool = False) -> Run:
+        """Run a pulumi command; it must succeed."""
+        calls = self.folder / "calls.json"
+        calls.unlink(missing_ok=True)
+        environment = self.environment | ({"PULUMI_DEBUG_GRPC": str(calls)} if count_calls else {})
+        began = time.perf_counter()
+        command = ["pulumi", *arguments, "--non-interactive"]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - began
+        if done.returncode:
+            sys.exit(f"{' '.join(command[:4])} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+        report = Path(environment["BENCH_PROGRAM"])
+        used, memory = json.loads(report.read_text()) if report.exists() else (0.0, 0)
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        return Run(seconds, used, memory / 1024, largest / 1024, _provider_calls(calls) if count_calls else {})
+
+    def preview(self, *, count_calls: bool = False) -> Run:
+        """A preview."""
+        return self.run("preview", "--stack", "test", count_calls=count_calls)
+
+    def up(self) -> Run:
+        """An update without its preview."""
+        return self.run("up", "--stack", "test", "--yes", "--skip-preview")
+
+    def resources(self) -> int:
+        """How many resources the state has, the stack itself aside."""
+        command = ["pulumi", "stack", "export", "--stack", "test"]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
+        )
+        return len(json.loads(done.stdout)["deployment"]["resources"]) - 1
+
+
+def _provider_calls(log: Path) -> dict[str, int]:
+    """Calls of providers by method, from the engine's own record of what it said to them."""
+    found: Counter[str] = Counter()
+    for line in log.read_text().splitlines():
+        entry = json.loads(line)
+        if "ResourceProvider/" in entry.get("method", "") and entry.get("response") is not None:
+            found[entry["method"].rpartition("/")[2]] += 1
+    return dict(found)
+
+
+def groups(applications: int, nodes: int = 3, kubeconfig: Path | None = None) -> dict[str, Any]:
+    """The shipped configuration with so many applications of all classes, and so many nodes."""
+    first = IPv4Address("192.168.4.0")
+    more = {
+        f"worker-{number:03}": {
+            "address": str(first + number),
+            "mac": f"02:00:00:00:00:{number:02x}",
+            "role": "worker",
+        }
+        for number in range(1, nodes - 2)
+    }
+    entries = {
+        f"app-{number:03}": {
+            "ingressClass": ("external", "internal", "tailscale")[number % 3],
+            "namespace": "production",
+            "port": 8080,
+        }
+        for number in range(applications)
+    }
+    change: dict[str, Any] = {
+        "physical": {"subnet": "192.168.0.0/21", "nodes": more},
+        "applications": entries,
+        "charts": {"folder": str(charts_folder())},
+        "kubernetes": {"protect": False},
+        "monitoring": {"enabled": False},
+    }
+    if kubeconfig:
+        change["kubernetes"] |= {"kubeconfig": str(kubeconfig), "context": "rehearsal"}
+    return merged(stack_config(), change)
+
+
+def table(title: str, heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    """Print rows under heads."""
+    print(f"\n{title}")
+    print("  " + "".join(f"{head:>18}" for head in heads))
+    for row in rows:
+        cells = (f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
+        print("  " + "".join(f"{cell:>18}" for cell in cells))
+
+
+HEADS = ("preview s", "program s", "program MB", "largest MB", "provider calls")
+
+
+def _row(run: Run, counted: Run) -> tuple[Any, ...]:
+    return run.seconds, run.program_seconds, run.program_megabytes, run.largest_megabytes, sum(counted.calls.values())
+
+
+def main() -> None:
+    """Measure, print the tables and judge the targets."""
+    whole = (PROJECT / "__main__.py").read_text()
+    with tempfile.TemporaryDirectory() as place:
+        rows, program = [], {}
+        for count in APPLICATIONS:
+            case = Case(Path(place, f"applications-{count}"), whole, groups(count))
+            case.preview()  # warms caches
+            run = min((case.preview() for _ in range(3)), key=lambda run: run.program_seconds)
+            program[count] = run.program_seconds
+            rows.append((count, *_row(run, case.preview(count_calls=True))))
+        table("previews from nothing, 3 nodes", ("applications", *HEADS), rows)
+        rows = []
+        for count in NODES:
+            case = Case(Path(place, f"nodes-{count}"), whole, groups(10, count))
+            case.preview()
+            rows.append((count, *_row(case.preview(), case.preview(count_calls=True))))
+        table("previews from nothing, 10 applications", ("nodes", *HEADS), rows)
+        ratio = _updates(Path(place), whole)
+    slope = (program[APPLICATIONS[-1]] - program[APPLICATIONS[0]]) / (APPLICATIONS[-1] - APPLICATIONS[0]) * 1000
+    halves = [(program[b] - program[a]) / (b - a) * 1000 for a, b in pairwise(APPLICATIONS)]
+    verdicts = {
+        f"at most {MILLISECONDS_AN_APPLICATION} ms of program time an application: {slope:.1f} ms": slope
+        <= MILLISECONDS_AN_APPLICATION,
+        f"linear: {halves[1]:.1f} ms an application above {APPLICATIONS[1]}, {halves[0]:.1f} ms below": halves[1]
+        <= 1.3 * halves[0],
+        f"second preview of {APPLICATIONS[-1]} applications at most {RATIO_TO_EMPTY_COMPONENTS} x as many empty "
+        f"components: {ratio:.2f} x": ratio <= RATIO_TO_EMPTY_COMPONENTS,
+    }
+    print("\ntargets")
+    for text, met in verdicts.items():
+        print(f"  {'met   ' if met else 'MISSED'}  {text}")
+    sys.exit(0 if all(verdicts.values()) else 1)
+
+
+def _updates(place: Path, whole: str) -> float:
+    """Bring each size up on a control plane; the ratio of the largest one's second preview to empty components'."""
+    plane = ControlPlane(place / "control-plane")
+    plane.start()
+    rows, ratio = [], 0.0
+    try:
+        furnish(plane, stack_config()["physical"]["nodes"])
+        case = Case(place / "updates", whole, groups(0, kubeconfig=plane.kubeconfig), plane.kubeconfig)
+        for count in APPLICATIONS:
+            file = case.folder / "Pulumi.test.yaml"
+            document = yaml.safe_load(file.read_text())
+            document["config"][f"{NAMESPACE}:applications"] = groups(count)["applications"]
+            file.write_text(yaml.safe_dump(document))
+            up = case.up()
+            again = [case.preview() for _ in range(3)]
+            resources = case.resources()
+            empty = Case(place / f"empty-{count}", EMPTY.format(count=resources), {})
+            empty.up()
+            alone = [empty.preview() for _ in range(3)]
+            seconds, engine = min(run.seconds for run in again), min(run.seconds for run in alone)
+            ratio = seconds / engine
+            rows.append((count, resources, up.seconds, seconds, engine, ratio))
+    finally:
+        plane.stop()
+    heads = ("applications", "resources", "up s", "second preview s", "as many empty s", "ratio")
+    table("updates and the preview after them", heads, rows)
+    return ratio
+
+
+if __name__ == "__main__":
+    main()
