@@ -1,5 +1,6 @@
 """What doctor makes of findings: causes first, unknown is not healthy, checks side by side, the line of a setting."""
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.doctor import report
+from cli.doctor.checks import CHECKS
 from cli.doctor.context import Context, Once, UnseenError
 from cli.doctor.findings import Finding, Result, Status, critical, explain, note, unknown, warning
 from cli.doctor.registry import Check, run_checks
@@ -84,15 +86,20 @@ def test_checks_take_no_longer_than_the_slowest_of_them_and_a_fifth() -> None:
 
 
 def test_what_keeps_a_check_from_looking_is_its_reason() -> None:
-    """And what it found before stays."""
+    """What it found before stays, and even a defect of its own takes nothing from the others."""
 
-    def run(_: Context) -> Iterator[Finding]:
-        yield problem("a")
-        raise UnseenError("out of reach")
+    def run(error: Exception) -> Check:
+        def half(_: Context) -> Iterator[Finding]:
+            yield problem("a")
+            raise error
 
-    (found,) = run_checks([Check("half", "title", "physical", run)], context({}), lambda _: None)
-    assert [finding.seen for finding in found.findings] == ["is wrong", "out of reach"]
-    assert found.status is Status.CRITICAL
+        return Check("half", "title", "physical", half)
+
+    both = [run(UnseenError("out of reach")), run(KeyError("spec"))]
+    unseen, defect = run_checks(both, context({}), lambda _: None)
+    assert [finding.seen for finding in unseen.findings] == ["is wrong", "out of reach"]
+    assert [finding.seen for finding in defect.findings] == ["is wrong", "a defect of this check: KeyError: 'spec'"]
+    assert unseen.status is Status.CRITICAL
 
 
 def test_a_cluster_out_of_reach_is_unknown_everywhere() -> None:
@@ -161,3 +168,14 @@ def test_the_line_of_a_setting(tmp_path: Path) -> None:
     assert lines.find("physical.mtu").endswith("physical (mtu at its default)")
     assert lines.find("cilium.loadBalancing.mode") == "Pulumi.prod.yaml cilium.loadBalancing.mode (not set)"
     assert StackLines(tmp_path / "Pulumi.none.yaml").find("physical.mtu") == "Pulumi.none.yaml physical.mtu (not set)"
+
+
+def test_every_check_and_every_test_of_a_fault_is_in_the_documentation() -> None:
+    """The table of checks is complete, and the table of faults names tests that exist."""
+    text = (PROJECT / "docs/anton-doctor.md").read_text()
+    documented = re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)
+    assert documented == list(CHECKS)
+    code = "\n".join(path.read_text() for path in (PROJECT / "tests").glob("test_anton_doctor*.py"))
+    named = re.findall(r"`(test_\w+)` \|$", text, re.MULTILINE)
+    assert len(named) > 15
+    assert [name for name in named if f"def {name}(" not in code] == []

@@ -148,6 +148,7 @@ def test_a_healthy_network_has_no_findings(healthy: list[Result]) -> None:
     for name in ("mtu", "lan-dns", "lan-requests", "public-requests", "enforcement", "tunnel", "certificates"):
         assert by_name[name].status is Status.UNKNOWN, name
         assert all(finding.seen for finding in by_name[name].findings), name
+    assert not [finding.seen for result in healthy for finding in result.findings if "defect" in finding.seen]
 
 
 def test_a_node_at_another_address(program: Program, cluster: ControlPlane) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Any
 
-from cli.doctor.context import Context, condition, name_of
+from cli.doctor.context import SIMULATED, Context, condition, name_of
 from cli.doctor.findings import Finding, critical, note, unknown, warning
 from cli.doctor.registry import check
 from cli.network import LB_ADDRESS
@@ -181,7 +181,7 @@ def _leases(context: Context) -> Iterator[Finding]:
     }
     with_address = [service for service in load_balancers(context) if _given(service)]
     if not held and context.simulated:
-        yield unknown("announcements", "the nodes are simulated, so that their agents announce nothing")
+        yield unknown("announcements", SIMULATED)
         return
     nodes = {node["metadata"]["name"] for node in context.items("/api/v1/nodes")}
     for service in with_address:

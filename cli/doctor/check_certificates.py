@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from cli.doctor.context import Context, condition, name_of
+from cli.doctor.context import SIMULATED, Context, condition, name_of
 from cli.doctor.expiry import expiry
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.registry import check
@@ -34,7 +34,7 @@ def issuers(context: Context) -> Iterator[Finding]:
         if name not in found:
             yield critical(subject, "does not exist", "an issuer", config=key, next_=context.up)
         elif not ready and context.simulated:
-            yield unknown(subject, "the nodes are simulated, so that cert-manager does nothing")
+            yield unknown(subject, SIMULATED)
         elif ready.get("status") != "True":
             seen = f"is not ready: {ready.get('message', 'cert-manager has not looked at it')}"
             look = context.kubectl(f"describe clusterissuer {name}")
@@ -100,7 +100,7 @@ def _state(context: Context, name: str, certificate: Mapping[str, Any], key: str
     after = [f"ClusterIssuer {certificate['spec']['issuerRef']['name']}", *_controller(context)]
     ends = status.get("notAfter")
     if not ready and not ends and context.simulated:
-        yield unknown(subject, "the nodes are simulated, so that cert-manager issues nothing")
+        yield unknown(subject, SIMULATED)
         return
     soon = (
         [*expiry(context, subject, "", datetime.fromisoformat(ends), config=key, next_=look, after=after)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv4Address
 
-from cli.doctor.context import Context, UnseenError
+from cli.doctor.context import SIMULATED, Context, UnseenError
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.registry import check
 from cli.doctor.workloads import workload
@@ -33,7 +33,7 @@ def tunnel(context: Context) -> Iterator[Finding]:
         return
     connectors = context.cloudflare.connectors(own.id)
     if not connectors and context.simulated:
-        raise UnseenError("the nodes are simulated, so that no connector connects")
+        raise UnseenError(SIMULATED)
     yield from _connections(context, own, connectors, name)
 
 
@@ -126,8 +126,7 @@ def _published(context: Context, records: list[DnsRecord]) -> Iterator[Finding]:
                 next_=f"dig +short {each.host} CNAME   # and {ZONE_PAGE}",
             )
     if missing and context.simulated:
-        hosts = ", ".join(each.host for each in missing)
-        yield unknown("records of applications", f"the nodes are simulated, so that no external-dns made {hosts}")
+        yield from (unknown(f"DNS record {each.host}", SIMULATED) for each in missing)
         return
     for each in missing:
         logs = context.kubectl(f"-n {settings.ingress.namespace} logs deployment/{EXTERNAL_DNS} --tail=50")

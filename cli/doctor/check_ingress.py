@@ -7,7 +7,7 @@ from typing import Any
 
 from cryptography import x509
 
-from cli.doctor.context import Context, name_of
+from cli.doctor.context import SIMULATED, Context, name_of
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.registry import check
 from cli.doctor.workloads import ready_endpoints, workload
@@ -95,7 +95,7 @@ def admission_webhooks(context: Context) -> Iterator[Finding]:
 
 def _authority(context: Context, subject: str, bundle: str, key: str, show: str) -> Iterator[Finding]:
     if not bundle and context.simulated:
-        yield unknown(subject, "the nodes are simulated, so that no job gave it its CA")
+        yield unknown(subject, SIMULATED)
         return
     try:
         ends = x509.load_pem_x509_certificates(base64.b64decode(bundle))[0].not_valid_after_utc
@@ -122,16 +122,13 @@ def ingresses(context: Context) -> Iterator[Finding]:
                 next_=context.up,
                 after=[f"IngressClass {each.ingress_class}"],
             )
-    unseen = 0
     for name, ingress in found.items():
         yield from _class(context, name, ingress, classes)
         problems = [*_address(context, name, ingress), *_backends(context, name, ingress)]
-        if context.simulated:
-            unseen += bool(problems)
+        if problems and context.simulated:
+            yield unknown(f"Ingress {name}", SIMULATED)
         else:
             yield from problems
-    if unseen:
-        yield unknown("ingresses", f"the nodes are simulated: {unseen} Ingress objects have no address or no pods")
 
 
 def _key(context: Context, ingress: Mapping[str, Any]) -> str:

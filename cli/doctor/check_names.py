@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cli.doctor.context import Context, UnseenError, is_ready
+from cli.doctor.context import SIMULATED, Context, UnseenError, is_ready
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.probes import ProbeError
 from cli.doctor.registry import check
@@ -22,7 +22,7 @@ def cluster_dns(context: Context) -> Iterator[Finding]:
     """By Service, pods and Corefile, and by a question where Service addresses are routed to here."""
     service = context.object("/api/v1/namespaces/kube-system/services/kube-dns")
     if service is None and context.simulated:
-        raise UnseenError("the cluster is simulated and has no CoreDNS, which Talos brings to a real one")
+        raise UnseenError(SIMULATED)
     wanted = str(cluster_dns_address(context.settings.cluster.service_cidr))
     seen = service["spec"].get("clusterIP") if service else None
     if seen != wanted:

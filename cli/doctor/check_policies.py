@@ -90,7 +90,7 @@ def _vital(context: Context, network: Network) -> Iterator[Mapping[str, Any]]:
 
 def _blocked(context: Context, network: Network, live: Judge, query: Mapping[str, Any], verdict: Verdict) -> Finding:
     culprits = _culprits(network, live, query, verdict)
-    by = f" ({', '.join(culprits)})" if culprits else ""
+    by = f" ({', '.join(culprits)})" if len(culprits) > 1 else ""
     direction = "leaving" if not verdict.egress["allowed"] else "arriving"
     subject = culprits[0] if culprits else f"flow {query['from']} to {query['to']}"
     kind, _, place = subject.partition(" ")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from cli.doctor.context import Context, UnseenError, condition
+from cli.doctor.context import SIMULATED, Context, UnseenError, condition
 from cli.doctor.expiry import expiry
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.registry import check
@@ -35,7 +35,7 @@ def tailscale(context: Context) -> Iterator[Finding]:
         if found is None:
             yield critical(subject, "does not exist", "ready", config=key, next_=context.up)
         elif not ready and context.simulated:
-            yield unknown(subject, "the nodes are simulated, so that the operator does nothing")
+            yield unknown(subject, SIMULATED)
         elif ready.get("status") != "True":
             seen = f"is not ready: {ready.get('message', 'the operator has not looked at it')}"
             look = context.kubectl(f"describe {kind.lower()} {name}")
@@ -52,7 +52,7 @@ def tailnet(context: Context) -> Iterator[Finding]:
         yield from _key(context, key)
     devices = context.tailnet.devices()
     if not devices and context.simulated:
-        raise UnseenError("the nodes are simulated, so that no device joins the tailnet")
+        raise UnseenError(SIMULATED)
     yield from _expected(context, devices)
     for device in devices:
         yield from _device(context, device)

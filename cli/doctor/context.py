@@ -23,6 +23,8 @@ Given = TypeVar("Given")
 NODE_PORTS = (6443, 10250)
 """Ports of the API server and the kubelet: one of them answers on every node."""
 
+SIMULATED = "the nodes are simulated: pods run nothing, and no controller does its work"
+
 
 class UnseenError(Exception):
     """Something can't be seen from here; the text is the reason."""
@@ -139,7 +141,7 @@ class Context:
     def need_running_pods(self) -> None:
         """Raise UnseenError where pods run nothing."""
         if self.simulated:
-            raise UnseenError("the nodes are simulated, so that their pods run nothing")
+            raise UnseenError(SIMULATED)
 
     def need_lan(self) -> None:
         """Raise UnseenError where the node subnet is out of reach, so that silence would prove nothing."""

@@ -65,4 +65,6 @@ def _run(each: Check, context: Context) -> Result:
             findings.append(finding)  # noqa: PERF402 - those before an exception count
     except UNSEEN as error:
         findings.append(unknown(each.name, str(error)))
+    except Exception as error:  # an object that nobody foresaw must not hide what other checks find
+        findings.append(unknown(each.name, f"a defect of this check: {type(error).__name__}: {error}"))
     return Result(each.name, each.title, tuple(findings), round(time.monotonic() - began, 3))

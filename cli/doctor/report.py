@@ -91,14 +91,15 @@ def _show_issue(number: int, issue: Issue) -> None:
 
 
 def _show_unknown(results: list[Result]) -> None:
-    """By reason: one cause often hides many things."""
-    reasons: dict[str, list[str]] = defaultdict(list)
+    """By reason and check: one cause often hides many things."""
+    reasons: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         for finding in result.findings:
             if finding.status is Status.UNKNOWN:
-                subject = result.check if finding.subject == result.check else f"{result.check} ({finding.subject})"
-                reasons[finding.seen].append(subject)
+                subjects = reasons[finding.seen][result.check]
+                subjects += [finding.subject] if finding.subject != result.check else []
     if reasons:
         OUT.print("\nNot seen, and so not judged:")
-    for reason, subjects in reasons.items():
-        OUT.print(f"   {escape(reason)}\n      [dim]{escape(', '.join(dict.fromkeys(subjects)))}[/]")
+    for reason, checks in reasons.items():
+        shown = (f"{name} ({', '.join(subjects)})" if subjects else name for name, subjects in checks.items())
+        OUT.print(f"   {escape(reason)}\n      [dim]{escape(', '.join(shown))}[/]")
