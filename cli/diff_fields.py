@@ -97,7 +97,7 @@ def differences(before: Any, after: Any, at: tuple[Step, ...] = ()) -> Iterator[
             yield from differences(_value(before, key), _value(after, key), (*at, key))
     elif isinstance(before, list) and isinstance(after, list):
         yield from _lists(before, after, at)
-    elif not same(before, after):
+    elif before != after and not (_AMOUNTS & set(at) and _same_amount(before, after)):
         yield Field(at, before, after)
 
 
@@ -111,15 +111,19 @@ def _lists(before: list[Any], after: list[Any], at: tuple[Step, ...]) -> Iterato
         return
     name = next((step for step in reversed(at) if isinstance(step, str)), "")
     old, new = keyed(name, before), keyed(name, after)
-    if old is not None and new is not None and _same_order(old, new):
+    if old is not None and new is not None:
+        if not _same_order(old, new):
+            yield Field(at, before, after)
+            return
         for key in [*old, *(key for key in new if key not in old)]:
             yield from differences(old.get(key, ABSENT), new.get(key, ABSENT), (*at, Item(key)))
         return
-    pairs = [*enumerate(zip(before, after, strict=False))]
-    different = [index for index, (old_item, new_item) in pairs if not same(old_item, new_item)]
-    if len(before) == len(after) and all(_branches(before[index], after[index]) for index in different):
-        for index in different:
-            yield from differences(before[index], after[index], (*at, index))
+    pairs = [*zip(before, after, strict=False)]
+    if len(before) == len(after) and all(
+        old_item == new_item or _branches(old_item, new_item) for old_item, new_item in pairs
+    ):
+        for index, pair in enumerate(pairs):
+            yield from differences(*pair, (*at, index))
     else:
         yield Field(at, before, after)
 
@@ -150,17 +154,14 @@ _SUFFIXES = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(1000), "M": Dec
 _SUFFIXES |= {"Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40)}
 
 
-def same(before: Any, after: Any) -> bool:
-    """Whether the API server would hold the same: also for two spellings of one amount (`1000m`, `1` and "1")."""
-    if before == after:
-        return True
-    if {type(before), type(after)} == {int, str}:
-        return str(before) == str(after)
-    if ABSENT in (before, after) or isinstance(before, (Mapping, list)) or isinstance(after, (Mapping, list)):
-        return False
+_AMOUNTS = {"capacity", "hard", "limits", "requests", "sizeLimit"}
+"""Fields that hold Kubernetes quantities, or maps of them."""
+
+
+def _same_amount(before: Any, after: Any) -> bool:
+    """Whether two values are spellings of one amount (`1000m`, `1` and "1"), which the API server would make one."""
     amounts = amount(before), amount(after)
-    spelled = isinstance(before, str) and isinstance(after, str) and not (before.isdigit() and after.isdigit())
-    return spelled and None not in amounts and amounts[0] == amounts[1]
+    return None not in amounts and amounts[0] == amounts[1]
 
 
 def amount(value: Any) -> Decimal | None:
