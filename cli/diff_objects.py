@@ -7,7 +7,7 @@ from typing import Any
 
 from cli.cluster import Cluster, ClusterError
 from cli.diff_fields import ABSENT, Field, clean, differences, keyed, masked, projected
-from cli.diff_rules import KEEP, POLICIES, Context, Danger, dangers, noise
+from cli.diff_rules import KEEP, POLICIES, Context, Danger, addresses, dangers, noise
 from cli.manifests import RELEASE, Capabilities, Key, Object, RenderError, is_object, released, render
 from cli.program import SECRET, UNKNOWN, Change, Plan, Resource
 
@@ -135,8 +135,8 @@ def compare(stack: str, plan: Plan, before: Before, nodes: int) -> Comparison:
     policies = tuple(resource.inputs for resource in plan.deployed if resource.inputs.get("kind") in POLICIES)
     with ThreadPoolExecutor(2) as pool:  # helm, one a core of a small machine
         sides = [*pool.map(lambda entry: _sides(entry, before), resources)]
-    sources = [before.describe()]
     known = _joined(sides, plan, _made_up_names(resources))
+    given_up = _given_up(known)
     found = []
     for key in sorted(known, key=lambda key: (key.namespace, key.kind, key.name)):
         old, new, entry = known[key]
@@ -150,13 +150,25 @@ def compare(stack: str, plan: Plan, before: Before, nodes: int) -> Comparison:
             after=new.manifest if new else {},
             fields=difference.fields,
             helm=entry.resource.type == RELEASE,
-            protected=entry.resource.protect and key.group != "helm.sh",
+            protected=entry.resource.protect and (entry.resource.type != RELEASE or key.kind == "Release"),
             nodes=nodes,
             policies=policies,
+            given_up=given_up,
         )
         layer = layers.get(entry.resource.urn, "stack")
         found.append(replace(difference, layer=layer, dangers=tuple(dangers(context))))
-    return Comparison(stack, tuple(found), tuple(sources), any(not r.type.startswith("pulumi:") for r in plan.deployed))
+    deployed = any(not resource.type.startswith("pulumi:") for resource in plan.deployed)
+    return Comparison(stack, tuple(found), (before.describe(),), deployed)
+
+
+def _given_up(known: Mapping[Key, "Pair"]) -> dict[str, str]:
+    """The addresses of Services that go, each with its Service: Pulumi deletes last."""
+    return {
+        address: str(key)
+        for key, (old, new, _) in known.items()
+        if key.kind == "Service" and old and new is None
+        for address in addresses(old.manifest)
+    }
 
 
 def _layers(plan: Plan) -> dict[str, str]:

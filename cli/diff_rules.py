@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -47,7 +47,8 @@ class Danger:
 class Context:
     """One object's difference as rules see it, and what decides how it ends.
 
-    `nodes` is the number of nodes; `policies` are all policies of the stack before.
+    `nodes` is the number of nodes, `policies` are all policies of the stack before, `given_up` are the addresses of
+    Services that go, with the Service.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Context:
     protected: bool = False
     nodes: int = 0
     policies: tuple[Mapping[str, Any], ...] = ()
+    given_up: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,12 @@ class Rule:
         """What this rule has to say of a difference."""
         if context.operation not in self.operations or not any(map(_matcher(context.kind), self.kinds.split())):
             return
-        for field in context.fields if self.path else (None,):
-            if field and not re.fullmatch(self.path, field.path):
+        for entry in context.fields if self.path else (None,):
+            if entry and not re.fullmatch(self.path, entry.path):
                 continue
-            if self.when(context, field):
-                before, after = (_short(field.before), _short(field.after)) if field else ("", "")
-                path = field.path if field else ""
+            if self.when(context, entry):
+                before, after = (_short(entry.before), _short(entry.after)) if entry else ("", "")
+                path = entry.path if entry else ""
                 text = self.text.format(before=before, after=after, path=path, nodes=context.nodes)
                 yield Danger(self.name, text, self.grave)
                 if "{path}" not in self.text and "{after}" not in self.text:
@@ -210,7 +212,28 @@ def dangers(context: Context) -> list[Danger]:
         found.append(Danger("protected", "is protected: Pulumi refuses to delete it"))
     if context.kind in POLICIES:
         found += _denials(context)
+    if context.kind == "Service" and context.operation == "added":
+        found += _waits(context)
     return list(dict.fromkeys(found))
+
+
+# ---- addresses that are not free yet
+
+
+def addresses(service: Mapping[str, Any]) -> set[str]:
+    """The LoadBalancer addresses that a Service asks for and shares with none."""
+    annotations = (service.get("metadata") or {}).get("annotations") or {}
+    if "lbipam.cilium.io/sharing-key" in annotations:
+        return set()
+    asked = [*annotations.get("lbipam.cilium.io/ips", "").split(","), (service.get("spec") or {}).get("loadBalancerIP")]
+    return {address.strip() for address in asked if address}
+
+
+def _waits(context: Context) -> Iterator[Danger]:
+    for address in sorted(addresses(context.after) & {*context.given_up}):
+        holder = context.given_up[address]
+        text = f"waits for {address}: {holder} holds it until it is deleted, which comes later. Take two updates"
+        yield Danger("address-held", text)
 
 
 # ---- policies that newly deny

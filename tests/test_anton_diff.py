@@ -165,6 +165,14 @@ MARKED: list[tuple[str, str, str, dict[str, Any], dict[str, Any], dict[str, Any]
         {},
     ),
     ("service-removed", "Service", "removed", spec(type="LoadBalancer"), {}, {}),
+    (
+        "address-held",
+        "Service",
+        "added",
+        {},
+        {"metadata": {"annotations": {"lbipam.cilium.io/ips": "192.0.2.1"}}},
+        {"given_up": {"192.0.2.1": "Service network/old"}},
+    ),
     ("service-address", "Service", "changed", spec(type="LoadBalancer"), spec(type="ClusterIP"), {}),
     (
         "service-address",
@@ -203,6 +211,7 @@ UNMARKED: list[tuple[str, str, str, dict[str, Any], dict[str, Any], dict[str, An
     ("crd-version", "CustomResourceDefinition", "changed", spec(versions=[]), spec(versions=[{"name": "v1"}]), {}),
     ("service-removed", "Service", "removed", spec(type="ClusterIP"), {}, {}),
     ("protected", "Release", "changed", {"a": 1}, {"a": 2}, {"protected": True}),
+    ("address-held", "Service", "added", {}, spec(loadBalancerIP="192.0.2.2"), {"given_up": {"192.0.2.1": "old"}}),
     ("policy-denies", "NetworkPolicy", "added", {}, policy(WEB, [{}]), {"policies": (policy({}, name="default"),)}),
     ("policy-denies", "NetworkPolicy", "changed", policy(WEB, [{}]), policy(WEB, [{}, {"from": [{}]}]), {}),
 ]
