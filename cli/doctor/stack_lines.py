@@ -22,8 +22,9 @@ class StackLines:
 
     @classmethod
     def of(cls, program: Program) -> "StackLines":
-        """The lines of a program's stack file."""
-        return cls(program.config_file or program.project / f"Pulumi.{program.stack}.yaml")
+        """The lines of a program's stack file: the one that people edit, where Pulumi runs on a copy of it."""
+        edited = program.project / f"Pulumi.{program.stack}.yaml"
+        return cls(edited if edited.is_file() else program.config_file or edited)
 
     def find(self, key: str) -> str:
         """`file:line key` of a setting such as `physical.nodes.k8s-1.address`.
@@ -31,11 +32,8 @@ class StackLines:
         For one that is left at its default it is the line of the nearest object that holds it, and says so.
         """
         group, *rest = key.split(".")
-        node, line, known = (
-            _child(self._config, f"{NAMESPACE}:{group}"),
-            _line(self._config, f"{NAMESPACE}:{group}"),
-            group,
-        )
+        top, known = f"{NAMESPACE}:{group}", group
+        node, line = _child(self._config, top), _line(self._config, top)
         if line is None:
             return f"{self._name} {key} (not set)"
         while rest:
