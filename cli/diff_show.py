@@ -67,7 +67,8 @@ def _layers(comparison: Comparison) -> Iterator[Text]:
         own = [each for each in comparison.differences if each.layer == layer and not each.hook]
         kinds = Counter(each.key.kind for each in own)
         text = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        yield Text.assemble("\n", (f"{layer}", "bold"), f"  {len(own)} objects\n  {text}")
+        count = f"{len(own)} object{'s' * (len(own) > 1)}"
+        yield Text.assemble("\n", (layer, "bold"), f"  {count}\n  {text}")
 
 
 def _dangers(differences: Iterable[Difference]) -> Iterator[Text]:
