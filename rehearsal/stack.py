@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import yaml
@@ -51,6 +51,13 @@ class Outcome:
 
     counts: Mapping[str, int]
 
+    @classmethod
+    def of(cls, lines: list[str]) -> Self:
+        """From the lines that Pulumi closes with, such as `+ 12 to create` or `5 unchanged`."""
+        start = max((number for number, line in enumerate(lines) if line.startswith("Resources:")), default=len(lines))
+        found = (re.fullmatch(r"\s+(?:\D+?\s*)?(\d+) (?:to )?([a-z]+)", line) for line in lines[start + 1 :])
+        return cls({match[2]: int(match[1]) for match in found if match})
+
     @property
     def changes(self) -> int:
         """How many resources are not as they were."""
@@ -87,11 +94,8 @@ class Stack:
         """
         committed = groups_of(PROJECT / f"Pulumi.{NAME}.yaml")
         self.charts = choose(os.environ, PROJECT)
-        own_charts = {**self.charts.settings, **committed.get("charts", {})}
-        overlay = {
-            "charts": own_charts,
-            **{key: merged(committed.get(key, {}), value) for key, value in changes.items()},
-        }
+        committed["charts"] = {**self.charts.settings, **committed.get("charts", {})}
+        overlay = {key: merged(committed.get(key, {}), changes.get(key, {})) for key in {"charts", *changes}}
         path = overlay_of(NAME, self.layout)
         for folder in (path.parent, self.layout.state):
             folder.mkdir(parents=True, exist_ok=True)
@@ -200,7 +204,7 @@ class Stack:
                 show(lines[-1])
             if process.wait():
                 raise StackError("\n".join(_diagnostics(lines)))
-        return Outcome(_counts(lines))
+        return Outcome.of(lines)
 
     def _run(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002 - as subprocess names it
         done = subprocess.run(  # noqa: S603 - pulumi with fixed arguments
@@ -241,16 +245,6 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
                 merged(inner if isinstance(inner, Mapping) else {}, value) if isinstance(value, Mapping) else value
             )
     return result
-
-
-def _counts(lines: list[str]) -> dict[str, int]:
-    """From Pulumi's closing lines, such as `+ 12 to create` or `5 unchanged`."""
-    found = {}
-    start = max((number for number, line in enumerate(lines) if line.startswith("Resources:")), default=len(lines))
-    for line in lines[start + 1 :]:
-        if match := re.fullmatch(r"\s+(?:\D+\s)?(\d+) (?:to )?(\w+)", line):
-            found[match[2]] = int(match[1])
-    return found
 
 
 def _diagnostics(lines: list[str]) -> list[str]:
