@@ -175,8 +175,10 @@ def context(
 
 
 def results(seen: Context, *names: str) -> list[Result]:
-    """What these checks find."""
-    return run_checks([CHECKS[name] for name in names], seen, lambda _: None)
+    """What these checks find; fails the test when one of them breaks."""
+    found = run_checks([CHECKS[name] for name in names], seen, lambda _: None)
+    assert not [finding for result in found for finding in result.findings if "a defect of" in finding.seen]
+    return found
 
 
 def causes(seen: Context, *names: str) -> list[Issue]:

@@ -159,6 +159,15 @@ def test_a_fault_of_requests_on_the_lan(served: Any, answer: dict[str, Any], sub
     assert through_internal(served, **answer) == {subject: seen}
 
 
+@pytest.mark.parametrize(("days", "status"), [(29, Status.WARNING), (7, Status.WARNING), (6, Status.CRITICAL)])
+def test_the_last_days_of_a_certificate(days: int, status: Status) -> None:
+    """A warning from 30 days on, critical below 7."""
+    page = Answer(200, HEADERS, 0.1)
+    answers = Answers(certificates={INTERNAL: certificate(WIKI, days=days)}, pages={f"{INTERNAL}:443": page})
+    (found,) = causes(context({}, answers), "lan-requests")
+    assert found.finding.status is status
+
+
 def test_no_answer_on_the_lan_follows_from_a_controller_that_is_gone() -> None:
     """Whether its pods or the announcement of its address are missing."""
     objects = {DEPLOYMENTS: [deployment("network/internal-ingress-nginx-controller", 0, 0)]}
@@ -263,7 +272,7 @@ def test_containers_that_keep_restarting() -> None:
         pod(
             f"{place}/p", {}, containerStatuses=[{"name": "main", "restartCount": 4, "lastState": {"terminated": when}}]
         )
-        for place, when in (("kube-system", ended), ("network", long_ago), ("production", ended))
+        for place, when in (("production", ended), ("kube-system", ended), ("network", long_ago))
     ]
     found = said(context({PODS: pods}), "restarts")
     assert list(found) == ["pod kube-system/p"]
