@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import outputs, providers, settings
+from components import outputs, providers, sdk, settings
 from components.applications import Applications, ApplicationsArgs
 from components.certificates import Certificates, CertificatesArgs
 from components.cilium import CiliumNetwork, CiliumNetworkArgs
@@ -69,3 +69,4 @@ if config.network_policies.enabled:
     NetworkPolicies("policies", NetworkPoliciesArgs(layers=config), before)
 
 outputs.export(config, nodes, cilium, ingress, certificates, discovery, tailscale, cloudflare, applications)
+pulumi.run(sdk.begin)

@@ -6,6 +6,7 @@ module when its class is first asked for, and of the two modules that hold the n
 the classes that are used (ADR 0007). What comes out are the SDK's own classes; type checkers see the plain packages.
 """
 
+import asyncio
 import importlib
 import importlib.util
 import re
@@ -146,6 +147,15 @@ def on_demand(name: str) -> ModuleType:
     if spec is None:
         raise ModuleNotFoundError(f"{name} is not installed", name=name)
     return _Package(spec)
+
+
+async def begin() -> None:
+    """Let the registrations begin; for `pulumi.run`, at the end of the program.
+
+    Pulumi then finds them under way and awaits each in turn. Else it waits for all outputs at once, and again for all
+    that are left whenever one is there: the square of their number (`pulumi.runtime.stack.wait_for_rpcs`).
+    """
+    await asyncio.sleep(0)
 
 
 def prepare() -> None:

@@ -1,9 +1,11 @@
 """Runs Pulumi code against mocks and records every resource it registers, with its parent and dependencies."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import pulumi
 from pulumi.runtime import MockCallArgs, MockResourceArgs, Mocks
@@ -62,7 +64,9 @@ def run(build: Callable[[], object], recorder: Recorder) -> None:
             recorder.remember(args)
 
         pulumi.runtime.register_stack_transformation(remember)
-        build()
+        # Mocks know no `pulumi.run`: it refuses to be called.
+        with patch.object(pulumi, "run", lambda program: asyncio.ensure_future(program())):
+            build()
 
     body()
 
