@@ -109,6 +109,13 @@ def test_a_cluster_out_of_reach_is_unknown_everywhere() -> None:
     assert {finding.seen for each in found for finding in each.findings} == {"admin@anton can't be reached"}
 
 
+def test_without_a_state_nothing_says_which_flows_were_meant() -> None:
+    """A stack that was never brought up from here, on a cluster that runs."""
+    (found,) = results(context({}), "flows")
+    assert [finding.seen.partition(",")[0] for finding in found.findings] == ["the stack has no state yet"]
+    assert found.status is Status.UNKNOWN
+
+
 def test_an_answer_is_asked_for_once_and_so_is_a_failure() -> None:
     """Whoever asks at the same time waits for it."""
     once, asked = Once(), []

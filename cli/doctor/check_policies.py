@@ -61,8 +61,9 @@ def policies(context: Context) -> Iterator[Finding]:
 @check("flows", "policies let through names, the tunnel and the way to applications", "networkPolicies")
 def flows(context: Context) -> Iterator[Finding]:
     """By Cilium's own policy engine over the cluster's policies: what the deployed ones allow and these don't."""
-    network = context.network()
-    declared = list(_declared(context).values())
+    network, declared = context.network(), list(_declared(context).values())
+    if not declared and context.settings.network_policies.enabled:
+        raise UnseenError("the stack has no state yet, so that nothing says what was meant")
     ends = {str(pods): pods.endpoint() for pods in network.pods}
     queries = list(_vital(context, network))
     enforcement = context.settings.cilium.policy_enforcement.value
