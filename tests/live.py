@@ -5,33 +5,24 @@ from typing import Any
 
 import pytest
 
+from rehearsal.cluster import furnish
 from tests.api_objects import Object, Objects
-from tests.configs import PROJECT, charts_folder, core_config, merged, stack_config
+from tests.configs import charts_folder, core_config, merged, stack_config
 from tests.control_plane import ControlPlane, require_control_plane
 from tests.engine import Stack, require_engine
 
-DEFINITIONS = PROJECT.parent / "shared/crds"
+ACCESS: dict[str, Any] = stack_config("rehearsal")["cloudflare"]["access"]
 
-ACCESS = {"policies": {"staff": {"emailDomains": ["example.org"], "requireMfa": True}}}
-
-APPLICATIONS = {
-    "web": {"ingressClass": "external", "namespace": "production", "port": 80, "access": ["staff"]},
-    "shop": {"ingressClass": "external", "namespace": "production", "port": 80, "limits": {"requestsPerMinute": 600}},
-    "wiki": {"ingressClass": "internal", "namespace": "production", "port": 8080, "host": "a.wiki.example.com"},
-    "admin": {"ingressClass": "tailscale", "namespace": "production", "port": 8080},
-}
+APPLICATIONS: dict[str, Any] = stack_config("rehearsal")["applications"]
 """One of each kind."""
 
 
 def shipped(change: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The shipped configuration with applications, for a cluster to throw away.
-
-    Without the Prometheus operator's definitions at hand, without its objects.
-    """
+    """The shipped configuration with applications, for a cluster to throw away."""
     base = {
         "charts": {"folder": str(charts_folder())},
         "kubernetes": {"protect": False},
-        "monitoring": {"enabled": DEFINITIONS.is_dir()},
+        "monitoring": {"enabled": True},
         "applications": APPLICATIONS,
         "cloudflare": {"access": ACCESS},
     }
@@ -62,10 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     require_engine()
     plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
     try:
-        plane.add_cilium_definitions()
-        for path in sorted(DEFINITIONS.glob("*.yaml")):
-            plane.add_definitions(path.read_text())
-        plane.add_nodes(addresses())
+        furnish(plane, stack_config()["physical"]["nodes"])
         yield plane
     finally:
         plane.stop()
