@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from cli.adopt_ids import AccountError, Accounts, accounts_of, cloud_id
+from cli.adopt_ids import Accounts, cloud_id
 from cli.adopt_state import AUTONAMED, is_patch, settled
 from cli.cluster import Cluster
 from cli.console import ERR, OUT, errors, print_json, progress
+from cli.edge_accounts import AccountError
 from cli.manifests import RELEASE
 from cli.program import Plan, Program, Resource
 
@@ -66,7 +67,7 @@ class Existing:
 
     def __init__(self, program: Program, plan: Plan) -> None:
         self._cluster = Cluster.of(program)
-        self._accounts: Accounts = accounts_of(program)
+        self._accounts = Accounts(program)
         self._planned = {resource.urn: resource for resource in plan.planned}
         self.unknown: dict[str, str] = {}
 

@@ -23,6 +23,7 @@ PAGE_SIZE = 100
 
 TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
 DNS_RECORD = "cloudflare:index/dnsRecord:DnsRecord"
+SPLIT_DNS = "tailscale:index/dnsSplitNameservers:DnsSplitNameservers"
 DEVICE = "tailscale:index/getDevice:getDevice"
 KEY = "tailscale:index/tailnetKey:TailnetKey"
 OAUTH_CLIENT = "tailscale:index/oauthClient:OauthClient"
@@ -107,6 +108,10 @@ class CloudflareAccount(ABC):
     def dns_records(self) -> list[DnsRecord]:
         """All records of the zone."""
 
+    @abstractmethod
+    def listed(self, type_: str, path: str) -> list[dict[str, Any]]:
+        """Whatever exists of a Pulumi type, with its `id`; `path` is where the API lists it."""
+
 
 class Tailnet(ABC):
     """What exists in the tailnet."""
@@ -118,6 +123,10 @@ class Tailnet(ABC):
     @abstractmethod
     def auth_keys(self) -> list[TailnetKey]:
         """Auth keys, API tokens and OAuth clients that the token may see."""
+
+    @abstractmethod
+    def split_dns(self) -> list[str]:
+        """Domains with name servers of their own."""
 
 
 def cloudflare(program: Program) -> CloudflareAccount:
@@ -202,16 +211,22 @@ class HttpCloudflare(CloudflareAccount):
             for entry in self._all(f"{self._zone}/dns_records")
         ]
 
+    def listed(self, type_: str, path: str) -> list[dict[str, Any]]:
+        return [*self._all(path, **({"is_deleted": "false"} if type_ == TUNNEL else {}))]
+
     def _all(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
         """Page by page, until one is not full."""
-        page = 0
+        page, before = 0, None
         while True:
             page += 1
             parameters = {**query, "page": str(page), "per_page": str(PAGE_SIZE)}
             found = _ask(self._client, "GET", path, params=parameters).get("result") or []
+            if found == before:  # a list without pages
+                return
             yield from found
             if len(found) < PAGE_SIZE:
                 return
+            before = found
 
 
 class HttpTailnet(Tailnet):
@@ -228,6 +243,9 @@ class HttpTailnet(Tailnet):
         """The list names little more than ids, so that each key is asked for on its own."""
         listed = _ask(self._client, "GET", "tailnet/-/keys", params={"all": "true"}).get("keys") or ()
         return [_key(_ask(self._client, "GET", f"tailnet/-/keys/{entry['id']}")) for entry in listed]
+
+    def split_dns(self) -> list[str]:
+        return [*_ask(self._client, "GET", "tailnet/-/dns/split-dns")]
 
     @cached_property
     def _client(self) -> httpx.Client:
@@ -317,6 +335,9 @@ class LocalCloudflare(CloudflareAccount):
             for entry in _records(self._accounts, DNS_RECORD, self._zone)
         ]
 
+    def listed(self, type_: str, path: str) -> list[dict[str, Any]]:  # noqa: ARG002 - local accounts know types
+        return [{**record.inputs, "id": record.id} for record in _records(self._accounts, type_)]
+
 
 class LocalTailnet(Tailnet):
     """From the accounts of the stand-in. Nothing joins it by itself; devices are there as tests put them."""
@@ -333,6 +354,9 @@ class LocalTailnet(Tailnet):
             for type_, kind in ((KEY, "auth"), (OAUTH_CLIENT, "client"))
             for entry in _records(self._accounts, type_)
         ]
+
+    def split_dns(self) -> list[str]:
+        return [entry.inputs["domain"] for entry in _records(self._accounts, SPLIT_DNS)]
 
 
 def _records(accounts: Accounts, type_: str, scope: str | None = None) -> list[Record]:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from components.charts import Chart, Charts
 from components.fields import Problem
 from components.settings import CHART_VERSIONS, NAMESPACE, Settings, parse
+from rehearsal.chart_source import choose
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -80,3 +82,9 @@ def charts_folder() -> Path | None:
     """Where real charts lie on this machine: CHARTS_DIR, else shared/charts beside the project, else nowhere."""
     candidates = [os.environ.get("CHARTS_DIR"), PROJECT.parent / "shared/charts"]
     return next((Path(path).resolve() for path in candidates if path and Path(path).is_dir()), None)
+
+
+@cache
+def chart_settings() -> dict[str, str]:
+    """The `charts` group for stacks that are run: upstream's charts where they are here, else the stand-ins."""
+    return choose(os.environ, PROJECT).settings

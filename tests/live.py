@@ -7,7 +7,7 @@ import pytest
 
 from rehearsal.cluster import furnish
 from tests.api_objects import Object, Objects
-from tests.configs import charts_folder, core_config, merged, stack_config
+from tests.configs import chart_settings, core_config, merged, stack_config
 from tests.control_plane import ControlPlane, require_control_plane
 from tests.engine import Stack, require_engine
 
@@ -20,7 +20,7 @@ APPLICATIONS: dict[str, Any] = stack_config("rehearsal")["applications"]
 def shipped(change: dict[str, Any] | None = None) -> dict[str, Any]:
     """The shipped configuration with applications, for a cluster to throw away."""
     base = {
-        "charts": {"folder": str(charts_folder())},
+        "charts": chart_settings(),
         "kubernetes": {"protect": False},
         "monitoring": {"enabled": True},
         "applications": APPLICATIONS,
@@ -32,7 +32,7 @@ def shipped(change: dict[str, Any] | None = None) -> dict[str, Any]:
 def small() -> dict[str, Any]:
     """Nodes, Cilium and its pools alone, at Cilium's older version, with little patience."""
     base = {
-        "charts": {"folder": str(charts_folder()), "versions": {"cilium": "1.19.5"}, "timeoutSeconds": 20},
+        "charts": chart_settings() | {"versions": {"cilium": "1.19.5"}, "timeoutSeconds": 20},
         "cilium": {"runningVersion": "1.19", "upgradeCompatibility": "1.19"},
         "kubernetes": {"protect": False},
         "monitoring": {"enabled": False},

@@ -124,7 +124,7 @@ def render(
 ) -> Manifests:
     """The manifests of a release, hooks included. Identical calls render once, unless `fresh`. Raises RenderError."""
     call = _rendered.__wrapped__ if fresh else _rendered
-    return call(archive, release, namespace, json.dumps(values), capabilities)
+    return call(archive, release, namespace, json.dumps(values, sort_keys=True), capabilities)
 
 
 def helm_template(archive: Path, release: str, namespace: str, values: str, capabilities: Capabilities) -> str:

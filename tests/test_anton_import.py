@@ -6,14 +6,16 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from cli import __main__ as anton
-from cli.adopt_ids import KINDS, TUNNEL_CONFIG, LocalAccounts, cloud_id
+from cli.adopt_ids import KINDS, TUNNEL_CONFIG, cloud_id
 from cli.adopt_state import carries, release_agrees, settled
+from cli.edge_accounts import LocalCloudflare
 from cli.program import SECRET, UNKNOWN, Program, Resource
 from rehearsal.accounts import Accounts, Record
 from tests.control_plane import ControlPlane
@@ -25,6 +27,10 @@ ZONE = {"zoneId": "z"}
 
 def resource(type_: str, inputs: Mapping[str, Any], name: str = "it", parent: str = "") -> Resource:
     return Resource(f"urn:pulumi:test::anton-network::{type_}::{name}", type_, inputs, parent=parent)
+
+
+def local_accounts(folder: Path) -> Any:
+    return SimpleNamespace(cloudflare=LocalCloudflare(Accounts(folder / "accounts"), "acc", "z"))
 
 
 @pytest.mark.unit
@@ -67,7 +73,7 @@ def test_ids_are_those_that_the_clouds_gave(tmp_path: Path) -> None:
     with Accounts(tmp_path / "accounts").transaction() as account:
         account.put(Record(record, "z", "1", {**ZONE, "type": "A", "name": "a.example.com"}))
         account.put(Record(record, "z", "2", {**ZONE, "type": "CNAME", "name": "a.example.com"}))
-    local = LocalAccounts(tmp_path / "accounts")
+    local = local_accounts(tmp_path)
     assert cloud_id(resource(record, {**ZONE, "type": "CNAME", "name": "a.example.com"}), local, {}) == "z/2"
     assert cloud_id(resource(record, {**ZONE, "type": "TXT", "name": "a.example.com"}), local, {}) is None
     setting = "cloudflare:index/zoneSetting:ZoneSetting"
@@ -83,7 +89,7 @@ def test_configuration_of_a_tunnel_is_found_by_the_tunnel_beside_it(tmp_path: Pa
         account.put(Record(kind, "acc", "t2", {"accountId": "acc", "name": "anton"}))
     tunnel = resource(kind, {"accountId": "acc", "name": "anton"}, "tunnel", "urn:parent")
     config = resource(f"cloudflare:index/x:{TUNNEL_CONFIG}", {"tunnelId": UNKNOWN}, "config", "urn:parent")
-    assert cloud_id(config, LocalAccounts(tmp_path / "accounts"), {tunnel.urn: tunnel}) == "acc/t2"
+    assert cloud_id(config, local_accounts(tmp_path), {tunnel.urn: tunnel}) == "acc/t2"
 
 
 @pytest.mark.unit

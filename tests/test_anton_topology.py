@@ -15,7 +15,7 @@ from cli.program import Program
 from cli.topology import tree
 from cli.topology_model import Topology
 from cli.topology_svg import draw
-from tests.configs import PROJECT, charts_folder, merged, stack_config
+from tests.configs import PROJECT, chart_settings, merged, stack_config
 from tests.engine import Stack, require_engine
 
 pytestmark = pytest.mark.engine
@@ -39,7 +39,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 
 
 def topology(stack: Stack, change: dict[str, Any]) -> Topology:
-    stack.configure(merged(merged(stack_config(), {"charts": {"folder": str(charts_folder())}}), change))
+    stack.configure(merged(merged(stack_config(), {"charts": chart_settings()}), change))
     program = Program("test", stack.environment, stack.file)
     planned = program.plan.planned
     network = Network.declared(program.settings, objects(planned), planned)

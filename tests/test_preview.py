@@ -1,11 +1,12 @@
 """The real engine and the real Kubernetes provider plan the shipped stack, without a cluster."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.configs import charts_folder, merged, running_cluster_config, stack_config
+from tests.configs import PROJECT, chart_settings, merged, running_cluster_config, stack_config
 from tests.engine import Plan, Stack, differences, require_engine
 
 pytestmark = pytest.mark.engine
@@ -35,7 +36,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 
 
 def shipped(change: dict[str, Any] | None = None, base: dict[str, Any] | None = None) -> dict[str, Any]:
-    charts = {"charts": {"folder": str(charts_folder())}}
+    charts = {"charts": chart_settings()}
     return merged(merged(base or stack_config(), charts), change or {})
 
 
@@ -67,7 +68,7 @@ def test_same_configuration_gives_the_same_plan(stack: Stack) -> None:
 
 def test_plan_does_not_depend_on_where_the_charts_lie(stack: Stack, tmp_path: Path) -> None:
     elsewhere = tmp_path / "air-gapped"
-    elsewhere.symlink_to(charts_folder() or tmp_path)
+    elsewhere.symlink_to(chart_settings()["folder"])
     here, there = planned(stack), planned(stack, {"charts": {"folder": str(elsewhere)}})
     assert here.inputs() == there.inputs()
 
@@ -99,10 +100,8 @@ def test_bad_configuration_is_explained_at_once_and_plans_nothing(stack: Stack) 
 
 
 def test_chart_that_is_not_there_gives_one_error_with_both_remedies(stack: Stack, tmp_path: Path) -> None:
-    stack.configure(shipped({"charts": {"folder": str(tmp_path), "versions": {"cilium": "1.19.5"}}}))
-    cached = Path(".cache/charts/cilium-1.19.5.tgz")
-    if cached.exists():
-        cached.unlink()
+    lock = shutil.copy(PROJECT / "charts.lock", tmp_path / f"{tmp_path.name}.lock")  # whose charts nobody fetched yet
+    stack.configure(shipped({"charts": {"folder": str(tmp_path), "lock": str(lock)}}))
     said = stack.command("preview", check=False).stdout
     assert said.count("anton-network:charts.versions.cilium") >= 1
     assert "let this machine reach https://helm.cilium.io" in said
