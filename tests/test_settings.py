@@ -90,7 +90,12 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
     ("multicast MAC", node(mac="01:00:5e:00:00:01"), "physical.nodes.k8s-2.mac", "multicast"),
     ("address as a number", node(address=3232235875), "physical.nodes.k8s-2.address", "not an IPv4 address"),
     ("unknown role", node(role="master"), "physical.nodes.k8s-2.role", "control-plane"),
-    ("interface beyond Linux's 15 characters", node(interface="a" * 16), "physical.nodes.k8s-2.interface", "at most 15"),
+    (
+        "interface beyond Linux's 15 characters",
+        node(interface="a" * 16),
+        "physical.nodes.k8s-2.interface",
+        "at most 15",
+    ),
     ("interface that Cilium does not watch", node(interface="eth0"), "physical.nodes.k8s-2.interface", "bypass Cilium"),
     ("switch port that is no label", node(switchPort="port 3"), "physical.nodes.k8s-2.switchPort", "letters, digits"),
     (
@@ -257,7 +262,12 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
         "ingress.classes.internal.tuning.clientMaxBodySize",
         "number of bytes",
     ),
-    ("image without a tag", {"ingress": {"image": "registry.example.com/controller"}}, "ingress.image", "repository:tag"),
+    (
+        "image without a tag",
+        {"ingress": {"image": "registry.example.com/controller"}},
+        "ingress.image",
+        "repository:tag",
+    ),
     ("DSR in tunnel mode", cilium(routingMode="tunnel"), "cilium.loadBalancing.mode", "routingMode native"),
     (
         "Geneve DSR without Geneve",
@@ -285,7 +295,12 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("iptables masquerading past the host's stack", cilium(masquerade="iptables"), "cilium.masquerade", "host's stack"),
     ("L2 announcements beside kube-proxy", cilium(kubeProxyReplacement=False), "loadBalancer.l2.enabled", "kube-proxy"),
-    ("kube-proxy replacement strict", cilium(kubeProxyReplacement="strict"), "cilium.kubeProxyReplacement", "true or false"),
+    (
+        "kube-proxy replacement strict",
+        cilium(kubeProxyReplacement="strict"),
+        "cilium.kubeProxyReplacement",
+        "true or false",
+    ),
     ("devices detected", cilium(devices=[]), "cilium.devices", "tailscale0"),
     ("devices that match tailscale0", cilium(devices=["enp+", "t+"]), "cilium.devices", "1280"),
     (
