@@ -101,6 +101,8 @@ def preview(program: str, groups: tuple[str, ...], folder: Path) -> Callable[[],
     (folder / "state").mkdir()
     environment = {**os.environ, "PULUMI_BACKEND_URL": (folder / "state").as_uri(), "KUBECONFIG": "/nonexistent"}
     timed(["pulumi", "stack", "init", "prod", "--non-interactive"], folder, environment)
+    secrets = [word for key, value in STAND_IN_SECRETS.items() for word in ("--secret", f"{key}={value}")]
+    timed(["pulumi", "config", "set-all", "--stack", "prod", "--non-interactive", *secrets], folder, environment)
     secrets = [f"--secret={key}={value}" for key, value in STAND_IN_SECRETS.items()]
     timed(["pulumi", "config", "set-all", "--stack", "prod", *secrets, "--non-interactive"], folder, environment)
     return partial(timed, ["pulumi", "preview", "--stack", "prod", "--non-interactive"], folder, environment)
