@@ -103,7 +103,14 @@ def scaled(cluster: ControlPlane, name: str, replicas: int) -> Iterator[None]:
 
     def settled(wanted: int) -> bool:
         status = cluster.get(path)["status"]
-        return bool(status.get("readyReplicas", 0) == wanted and status.get("replicas", 0) == wanted)
+        slices = cluster.get("/apis/discovery.k8s.io/v1/namespaces/network/endpointslices")["items"]
+        serving = {
+            endpoint["targetRef"]["name"]
+            for entry in slices
+            for endpoint in entry.get("endpoints") or ()
+            if endpoint["targetRef"]["name"].startswith(f"{name}-")
+        }
+        return bool(status.get("readyReplicas", 0) == status.get("replicas", 0) == len(serving) == wanted)
 
     before = cluster.get(path)["spec"]["replicas"]
     with changed(cluster, path, lambda now: now["spec"].update(replicas=replicas)):
