@@ -13,7 +13,7 @@ endif
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse rehearse-stop rehearse-reset preview test checks lint format bench docs lock refresh clean
+.PHONY: help rehearse rehearse-stop rehearse-reset preview test checks lint format bench bench-scale docs lock refresh clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ format: ## format the code and repair what the linter can
 
 bench: ## measure what the program costs over an empty one
 	@$(SETUP) preview test -- python -m bench.bench
+
+bench-scale: ## measure how it grows with applications and nodes, on a control plane of its own (half an hour)
+	@$(SETUP) preview test cluster -- python -m bench.scale
 
 docs: ## write the configuration tables anew from the models
 	@$(SETUP) preview -- python -m docs.generate

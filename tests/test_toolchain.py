@@ -534,7 +534,7 @@ def test_a_second_set_up_waits_for_the_first_and_says_so(layout: Layout) -> None
     with exclusive(lock, Progress(0, stream, layout.logs)):
         assert holder.wait(5) == 0, "the lock must be had only after its holder has gone"
     holder.stdout.close()
-    assert f"waiting for another set-up that holds {lock}" in stream.getvalue()
+    assert f"waiting for another command that holds {lock}" in stream.getvalue()
     with lock.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

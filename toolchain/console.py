@@ -204,12 +204,12 @@ def _clock(seconds: float) -> str:
 
 @contextmanager
 def exclusive(lock: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock file for the block; if another set-up holds it, say so and wait."""
+    """Hold the lock file for the block; if another command holds it, say so and wait."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.note(f"waiting for another set-up that holds {lock}")
+            progress.note(f"waiting for another command that holds {lock}")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
