@@ -198,7 +198,11 @@ def test_locking_a_chart_writes_the_digest_of_what_was_fetched(tmp_path: Path, r
     assert lock.read_text() == before
 
 
-@pytest.mark.parametrize("content", [b"junk", archive("name: other"), archive("name: demo\nversion: 1.2.4")])
+@pytest.mark.parametrize(
+    "content",
+    [b"junk", archive("name: other"), archive("name: demo\nversion: 1.2.4")],
+    ids=["no archive", "another chart", "another version"],
+)
 def test_locking_takes_nothing_but_that_chart(content: bytes, tmp_path: Path, folder: Path) -> None:
     lock = tmp_path / "charts.lock"
     lock.write_text((PROJECT / "charts.lock").read_text())
