@@ -7,6 +7,7 @@ and a program whose pid file is lost is found by its command line.
 
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,9 +55,7 @@ class Processes:
         """End a program in an orderly way, by force when it takes longer than PATIENCE_SECONDS."""
         while process := self.find(name):
             process.terminate()
-            try:
-                process.wait(PATIENCE_SECONDS)
-            except psutil.TimeoutExpired:
+            if not _ended(process, PATIENCE_SECONDS):
                 self._kill(process)
         self._forget(name)
 
@@ -80,7 +79,7 @@ class Processes:
     @staticmethod
     def _kill(process: psutil.Process) -> None:
         process.kill()
-        process.wait()
+        _ended(process, PATIENCE_SECONDS)
 
     def _forget(self, name: str) -> None:
         self._pid_file(name).unlink(missing_ok=True)
@@ -100,3 +99,16 @@ class Processes:
         if not words or not (Path(words[0]).name == name or words[1:3] == ["-m", f"rehearsal.{name}"]):
             return False
         return any(Path(word.partition("=")[2]).parent == self.folder for word in words if word.startswith("--"))
+
+
+def _ended(process: psutil.Process, seconds: float) -> bool:
+    """Wait until a program ended. One whose parent has not taken note of it yet, a zombie, has: it may never."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
