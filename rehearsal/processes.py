@@ -106,7 +106,8 @@ def _ended(process: psutil.Process, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            # The first thread may be a zombie while others still hold the program's ports.
+            if not process.is_running() or (process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1):
                 return True
         except psutil.NoSuchProcess:
             return True
