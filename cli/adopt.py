@@ -12,11 +12,11 @@ import typer
 from rich.markup import escape
 
 from cli.adopt_ids import Accounts, cloud_id
-from cli.adopt_state import AUTONAMED, is_patch, settled
+from cli.adopt_state import AUTONAMED, settled
 from cli.cluster import Cluster
 from cli.console import ERR, OUT, errors, print_json, progress
 from cli.edge_accounts import AccountError
-from cli.manifests import RELEASE
+from cli.manifests import RELEASE, is_patch
 from cli.program import Plan, Program, Resource
 
 PLACEHOLDER = "<PLACEHOLDER>"

@@ -6,14 +6,12 @@ that the program declares, its recorded inputs become the program's own, and wha
 What differs stays as imported and shows up in the preview.
 """
 
-import base64
-import gzip
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from cli.manifests import RELEASE
+from cli.manifests import RELEASE, helm_record, is_patch
 from cli.program import SECRET, SECRET_MARK, UNKNOWN, Resource
 
 Live = Callable[[Resource], Mapping[str, Any] | None]
@@ -85,11 +83,6 @@ def _with_existing_names(planned: Mapping[str, Resource], known: Mapping[str, An
     return {entry["urn"]: Resource(**entry) for entry in json.loads(text)}
 
 
-def is_patch(resource: Resource) -> bool:
-    """Whether a resource sets fields of an object that somebody else owns."""
-    return resource.type.startswith("kubernetes:") and resource.type.endswith("Patch")
-
-
 def _patch(resource: Resource, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The state of a patch that is in force."""
     provider = next(entry for entry in known.values() if entry["type"] == "pulumi:providers:kubernetes")
@@ -122,7 +115,7 @@ def _agrees(resource: Resource, live: Live) -> bool:
 
 def release_agrees(resource: Resource, secret: Mapping[str, Any]) -> bool:
     """Whether Helm's record of a release has the chart and the values of the program."""
-    record = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(secret["data"]["release"]))))
+    record = helm_record(secret["data"]["release"])
     metadata = record["chart"]["metadata"]
     same_chart = str(resource.inputs["chart"]).endswith(f"/{metadata['name']}-{metadata['version']}.tgz")
     return same_chart and record.get("config") == resource.inputs.get("values")

@@ -11,7 +11,7 @@ from cli.cluster import Cluster, ClusterError
 from cli.diff_fields import Field, clean, differences, masked, projected
 from cli.diff_objects import Before, laid_over
 from cli.diff_show import field_lines
-from cli.manifests import RELEASE, Key, Object, is_object, released
+from cli.manifests import RELEASE, Key, Object, is_object, is_patch, released
 from cli.program import SECRET, Change, Plan, Resource
 
 _READERS = 8
@@ -62,7 +62,7 @@ def deployed(plan: Plan, before: Before) -> list[Object]:
             found |= {each.key: each for each in objects or [release]}
         elif is_object(resource):
             found[Object(resource.inputs, resource.urn).key] = Object(resource.inputs, resource.urn)
-        elif resource.type.endswith("Patch") and "kind" in resource.inputs:
+        elif is_patch(resource) and "kind" in resource.inputs:
             patches.append(Object(clean(resource.inputs), resource.urn))
     for patch in patches:
         target = found.get(patch.key)

@@ -8,7 +8,7 @@ from typing import Any
 from cli.cluster import Cluster, ClusterError
 from cli.diff_fields import ABSENT, Field, clean, differences, keyed, masked, projected
 from cli.diff_rules import KEEP, POLICIES, Context, Danger, addresses, dangers, noise
-from cli.manifests import RELEASE, Capabilities, Key, Object, RenderError, is_object, released, render
+from cli.manifests import RELEASE, Capabilities, Key, Object, RenderError, is_object, is_patch, released, render
 from cli.program import SECRET, UNKNOWN, Change, Plan, Resource
 
 KNOWN_AFTER = "[known after up]"
@@ -199,7 +199,7 @@ def _sides(entry: Touched, before: Before) -> Sides:
 
 def _object(resource: Resource) -> Object:
     """A resource as an object; what is none in the cluster gets the cloud as group and the type as kind."""
-    if is_object(resource) or (resource.type.endswith("Patch") and "kind" in resource.inputs):
+    if is_object(resource) or (is_patch(resource) and "kind" in resource.inputs):
         return Object(resource.inputs, resource.urn)
     package, _, kind = resource.type.removeprefix(_PROVIDERS).partition(":")
     kind = kind.rpartition(":")[2] or "Provider"
@@ -286,7 +286,7 @@ def _joined(sides: Iterable[Sides], plan: Plan, unknown: Mapping[str, str]) -> d
     found: dict[Key, Pair] = {}
     patches: list[Sides] = []
     for entry, old, new in sides:
-        if entry.resource.type.endswith("Patch"):
+        if is_patch(entry.resource):
             patches.append((entry, old, new))
             continue
         for side, entries in enumerate((old, new)):
@@ -306,7 +306,7 @@ def _lay_patches(found: dict[Key, Pair], patches: list[Sides], plan: Plan) -> No
             _lay(found, before, after)
     # A patch that stays as it is holds its fields while the release under it changes.
     for change in plan.changes:
-        if change.operation == "same" and change.resource.type.endswith("Patch"):
+        if change.operation == "same" and is_patch(change.resource):
             kept = [Object(change.resource.inputs, change.resource.urn)]
             _lay(found, kept, kept)
 

@@ -19,7 +19,6 @@ from cli.program import PROJECT, Resource
 
 RELEASE = "kubernetes:helm.sh/v3:Release"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, ten times faster
-_PATCHES = ("Patch",)
 
 
 class RenderError(Exception):
@@ -89,9 +88,14 @@ def is_object(resource: Resource) -> bool:
     return (
         resource.type.startswith("kubernetes:")
         and resource.type != RELEASE
-        and not resource.type.endswith(_PATCHES)
+        and not is_patch(resource)
         and "kind" in resource.inputs
     )
+
+
+def is_patch(resource: Resource) -> bool:
+    """Whether a resource sets fields of an object that somebody else owns."""
+    return resource.type.startswith("kubernetes:") and resource.type.endswith("Patch")
 
 
 def render(release: Resource, capabilities: Capabilities, *, upgrade: bool = False) -> list[Object]:
@@ -123,12 +127,18 @@ def render(release: Resource, capabilities: Capabilities, *, upgrade: bool = Fal
     ]
 
 
+def helm_record(record: str) -> dict[str, Any]:
+    """What Helm keeps of a release (chart, config, manifest, hooks): `release` in the data of the Secret it made."""
+    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(record))))
+    return found
+
+
 def released(record: str, origin: str) -> list[Object]:
     """The objects of a release as Helm recorded it: `release` in the data of its Secret `sh.helm.release.v1.NAME.vN`.
 
     Custom resource definitions from the chart's crds folder are not in it: Helm installs them and forgets them.
     """
-    release = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(record))))
+    release = helm_record(record)
     documents = _documents(release["manifest"])
     for hook in release.get("hooks") or []:
         documents += _documents(hook["manifest"])

@@ -1,10 +1,10 @@
 """By which ways traffic gets from one end of the network to another, and what stops it: the logic of `anton reach`."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 from urllib.parse import urlsplit
@@ -152,7 +152,7 @@ class Reach:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._enforcement = network.settings.cilium.policy_enforcement.value
-        self._asked = lru_cache(maxsize=None)(self._ask)
+        self._answers: dict[str, tuple[bool, str, tuple[str, ...]]] = {}
 
     def paths(self, source: End, destination: End, port: int | None, protocol: str = "TCP") -> list[Path]:
         """Every way from source to destination, at least one: where there is none, a path that says why."""
@@ -309,11 +309,14 @@ class Reach:
     def _leg(self, source: End, destination: End | Pods, port: int, protocol: str = "TCP") -> Hop:
         end = _end(destination, str(destination)) if isinstance(destination, Pods) else destination
         place = f"{source.name} to {end.name} {port}/{protocol}"
-        allowed, text, policies = self._asked(_frozen(source.endpoint), _frozen(end.endpoint), port, protocol)
+        question = json.dumps([source.endpoint, end.endpoint, port, protocol], sort_keys=True)
+        if question not in self._answers:  # an answer takes a process
+            self._answers[question] = self._ask(source, end, port, protocol)
+        allowed, text, policies = self._answers[question]
         return Hop(place, text, allowed, policies)
 
-    def _ask(self, source: Any, destination: Any, port: int, protocol: str) -> tuple[bool, str, tuple[str, ...]]:
-        ends = {"from": _thawed(source), "to": _thawed(destination)}
+    def _ask(self, source: End, destination: End, port: int, protocol: str) -> tuple[bool, str, tuple[str, ...]]:
+        ends = {"from": source.endpoint, "to": destination.endpoint}
         judge = Judge(self.network.policies, ends, self._enforcement, self.network.namespaces)
         verdict = judge.verdict("from", "to", port, protocol)
         for side, words in ((verdict.egress, "on the way out"), (verdict.ingress, "on the way in")):
@@ -336,21 +339,6 @@ def _below(path: str, prefix: str) -> bool:
     """Whether an Ingress path of type Prefix takes a URL path: by elements, as Kubernetes compares them."""
     wanted, own = prefix.rstrip("/").split("/"), path.rstrip("/").split("/")
     return own[: len(wanted)] == wanted
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, dict):
-        return ("dict", tuple((key, _frozen(entry)) for key, entry in sorted(value.items())))
-    return ("list", tuple(map(_frozen, value))) if isinstance(value, list) else value
-
-
-def _thawed(value: Any) -> Any:
-    match value:
-        case ("dict", entries):
-            return {key: _thawed(entry) for key, entry in entries}
-        case ("list", entries):
-            return [_thawed(entry) for entry in entries]
-    return value
 
 
 def outside(network: Network) -> Iterable[End]:

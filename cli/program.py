@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -178,12 +178,6 @@ class Program:
         groups = {key: _group(value) for key, value in own.items() if key not in names}
         charts = partial(find_charts, default_folder=self.environment.get("CHARTS_DIR"))
         return parse(groups, charts, {key: _placeholder(key) for key in own if key in names})
-
-    def provider(self, package: str, resources: Iterable[Resource] | None = None) -> Mapping[str, Any]:
-        """The inputs of the stack's provider of a package (`kubernetes`); empty when it has none."""
-        wanted = f"pulumi:providers:{package}"
-        known = self.plan.planned if resources is None else resources
-        return next((resource.inputs for resource in known if resource.type == wanted), {})
 
 
 def _placeholder(key: str) -> str:

@@ -12,7 +12,7 @@ from cli.cluster import Cluster
 from cli.console import OUT, errors, print_json, progress
 from cli.manifests import objects
 from cli.network import Network, Pods
-from cli.paths import API_SERVER, INTERNET, NODE, TAILNET, End, Path, Reach, UnknownEndError, find, lan
+from cli.paths import API_SERVER, NODE, End, Path, Reach, UnknownEndError, find, outside
 from cli.program import Program
 from cli.verdicts import InputError, Judge
 
@@ -107,7 +107,7 @@ def _from_outside(network: Network) -> set[Pair]:
     judge = Reach(network)
     hosts = [End(route.host + route.path, "host", host=route.host, path=route.path) for route in network.routes]
     addresses = [End(str(service), "service", host=service.address) for service in network.services if service.address]
-    for source in (INTERNET, lan(network), TAILNET):
+    for source in outside(network):
         for end in (*hosts, *addresses):
             if _open(judge.paths(source, end, None)):
                 found.add(Pair(end.name, source.name))

@@ -1,5 +1,6 @@
 """The shipped stack on a real API server: its configuration there, and fixtures that bring it up once for all tests."""
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,3 +101,12 @@ def small_stack(small_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFa
     stack = Stack(tmp_path_factory.mktemp("small-stack"), small(), small_cluster.kubeconfig)
     stack.command("up", "--yes", "--skip-preview")
     return stack
+
+
+def connector_token(cluster: ControlPlane) -> str:
+    """The token that the running connectors are given."""
+    deployment = cluster.get("/apis/apps/v1/namespaces/network/deployments/cloudflared")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (source,) = [entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if entry["name"] == "TUNNEL_TOKEN"]
+    data = cluster.get(f"/api/v1/namespaces/network/secrets/{source['name']}")["data"]
+    return base64.b64decode(data[source["key"]]).decode()

@@ -12,7 +12,7 @@ from rehearsal.accounts import Accounts, Record
 from tests.configs import merged
 from tests.control_plane import ControlPlane
 from tests.engine import Plan, Stack, Step
-from tests.live import shipped, small
+from tests.live import connector_token, shipped, small
 
 pytestmark = pytest.mark.cluster
 
@@ -154,15 +154,6 @@ def tunnel(stack: Stack) -> Record:
     with Accounts(Path(stack.environment["ANTON_ACCOUNTS"])).transaction() as account:
         (found,) = account.all(TUNNEL)
         return found
-
-
-def connector_token(cluster: ControlPlane) -> str:
-    """The token that the running connectors are given."""
-    deployment = cluster.get("/apis/apps/v1/namespaces/network/deployments/cloudflared")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    (source,) = [entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if entry["name"] == "TUNNEL_TOKEN"]
-    data = cluster.get(f"/api/v1/namespaces/network/secrets/{source['name']}")["data"]
-    return base64.b64decode(data[source["key"]]).decode()
 
 
 def test_cilium_upgrade_is_one_release_and_reaches_every_pod(small_stack: Stack, small_cluster: ControlPlane) -> None:

@@ -13,7 +13,7 @@ from rehearsal.accounts import Accounts, Record
 from tests.configs import STAND_IN_SECRETS
 from tests.control_plane import ControlPlane
 from tests.engine import Stack
-from tests.live import shipped
+from tests.live import connector_token, shipped
 
 pytestmark = pytest.mark.cluster
 
@@ -49,15 +49,6 @@ def tunnel_token(stack: Stack) -> str:
 def forms(secret: str) -> list[str]:
     """A secret as it would stand in a text: itself, and in base64 as Kubernetes Secrets have it."""
     return [secret, base64.b64encode(secret.encode()).decode()]
-
-
-def connector_token(cluster: ControlPlane) -> str:
-    """The token that the running connectors are given."""
-    deployment = cluster.get("/apis/apps/v1/namespaces/network/deployments/cloudflared")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    (source,) = [entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if entry["name"] == "TUNNEL_TOKEN"]
-    data = cluster.get(f"/api/v1/namespaces/network/secrets/{source['name']}")["data"]
-    return base64.b64decode(data[source["key"]]).decode()
 
 
 def test_connectors_get_the_token_of_the_tunnel(stack: Stack, cluster: ControlPlane) -> None:
