@@ -24,49 +24,57 @@ def after(*needed: pulumi.Resource | None) -> pulumi.ResourceOptions:
     return pulumi.ResourceOptions(providers=accounts, depends_on=[resource for resource in needed if resource])
 
 
-nodes = PhysicalNodes("nodes", PhysicalNodesArgs(physical=config.physical), after())
-verified = pulumi.ResourceOptions(providers=accounts, depends_on=nodes.verified)
+async def compose() -> None:
+    """Make the layers, while the plugins of the accounts start one after the other; the first must be on its way."""
+    await accounts[0].urn.future()
+    nodes = PhysicalNodes("nodes", PhysicalNodesArgs(physical=config.physical), after())
+    verified = pulumi.ResourceOptions(providers=accounts, depends_on=nodes.verified)
 
-cilium = CiliumNetwork("cilium", CiliumNetworkArgs.of(config), verified)
+    cilium = CiliumNetwork("cilium", CiliumNetworkArgs.of(config), verified)
 
-network = network_namespace(config, verified)
-namespace = network.metadata.name
+    network = network_namespace(config, verified)
+    namespace = network.metadata.name
 
-# With the policies off as well: what runs in a namespace must not go with them.
-namespaces = ApplicationNamespaces("namespaces", ApplicationNamespacesArgs.of(config), verified)
+    # With the policies off as well: what runs in a namespace must not go with them.
+    namespaces = ApplicationNamespaces("namespaces", ApplicationNamespacesArgs.of(config), verified)
 
-certificates = discovery = tailscale = cloudflare = None
-if config.certificates.enabled:
-    issuing = CertificatesArgs.of(config, config.secrets)
-    certificates = Certificates("certificates", issuing, after(cilium, network))
+    certificates = discovery = tailscale = cloudflare = None
+    if config.certificates.enabled:
+        issuing = CertificatesArgs.of(config, config.secrets)
+        certificates = Certificates("certificates", issuing, after(cilium, network))
 
-ingress = {
-    name: NginxIngress(name, NginxIngressArgs.of(config, name, namespace=namespace), after(cilium, certificates))
-    for name in config.ingress.classes
-}
+    ingress = {
+        name: NginxIngress(name, NginxIngressArgs.of(config, name, namespace=namespace), after(cilium, certificates))
+        for name in config.ingress.classes
+    }
 
-if config.discovery.enabled:
-    names = ServiceDiscoveryArgs.of(config, namespace=namespace)
-    discovery = ServiceDiscovery("discovery", names, after(cilium, namespaces))
+    if config.discovery.enabled:
+        names = ServiceDiscoveryArgs.of(config, namespace=namespace)
+        discovery = ServiceDiscovery("discovery", names, after(cilium, namespaces))
 
-if config.tailscale.enabled:
-    tailscale = TailscaleIngress("tailscale", TailscaleIngressArgs.of(config, config.secrets), after(cilium, discovery))
+    if config.tailscale.enabled:
+        devices = TailscaleIngressArgs.of(config, config.secrets)
+        tailscale = TailscaleIngress("tailscale", devices, after(cilium, discovery))
 
-if config.cloudflare.enabled:
-    service = ingress[config.cloudflare.tunnel.ingress_class].service
-    owner = f"{pulumi.get_project()}-{pulumi.get_stack()}"
-    edge = CloudflareEdgeArgs.of(config, config.secrets, namespace=namespace, origin_service=service, owner=owner)
-    cloudflare = CloudflareEdge("cloudflare", edge, after(*ingress.values()))
+    if config.cloudflare.enabled:
+        service = ingress[config.cloudflare.tunnel.ingress_class].service
+        owner = f"{pulumi.get_project()}-{pulumi.get_stack()}"
+        edge = CloudflareEdgeArgs.of(config, config.secrets, namespace=namespace, origin_service=service, owner=owner)
+        cloudflare = CloudflareEdge("cloudflare", edge, after(*ingress.values()))
 
-# After the edge: external-dns names an application as soon as it is there, and its login must be there first.
-serving = (*ingress.values(), tailscale, cloudflare, namespaces)
-applications = Applications("applications", ApplicationsArgs.of(config), after(*serving))
+    # After the edge: external-dns names an application as soon as it is there, and its login must be there first.
+    serving = (*ingress.values(), tailscale, cloudflare, namespaces)
+    applications = Applications("applications", ApplicationsArgs.of(config), after(*serving))
 
-monitoring = NetworkMonitoring("monitoring", NetworkMonitoringArgs(layers=config, namespace=namespace), after(network))
-if config.network_policies.enabled:
-    # Last: a default deny before what it must let through would cut the cluster off.
-    before = after(*serving, applications, discovery, monitoring)
-    NetworkPolicies("policies", NetworkPoliciesArgs(layers=config), before)
+    watched = NetworkMonitoringArgs(layers=config, namespace=namespace)
+    monitoring = NetworkMonitoring("monitoring", watched, after(network))
+    if config.network_policies.enabled:
+        # Last: a default deny before what it must let through would cut the cluster off.
+        before = after(*serving, applications, discovery, monitoring)
+        NetworkPolicies("policies", NetworkPoliciesArgs(layers=config), before)
 
-outputs.export(config, nodes, cilium, ingress, certificates, discovery, tailscale, cloudflare, applications)
-pulumi.run(sdk.begin)
+    outputs.export(config, nodes, cilium, ingress, certificates, discovery, tailscale, cloudflare, applications)
+    await sdk.begin()
+
+
+pulumi.run(compose)

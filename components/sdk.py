@@ -7,6 +7,8 @@ the classes that are used (ADR 0007). What comes out are the SDK's own classes; 
 """
 
 import asyncio
+import atexit
+import gc
 import importlib
 import importlib.util
 import re
@@ -150,11 +152,13 @@ def on_demand(name: str) -> ModuleType:
 
 
 async def begin() -> None:
-    """Let the registrations begin; for `pulumi.run`, at the end of the program.
+    """Let the registrations begin; the last thing of a program's `pulumi.run`.
 
     Pulumi then finds them under way and awaits each in turn. Else it waits for all outputs at once, and again for all
     that are left whenever one is there: the square of their number (`pulumi.runtime.stack.wait_for_rpcs`).
     """
+    # Python would search all that is there for garbage before it ends, half a second in which Pulumi waits.
+    atexit.register(gc.freeze)
     await asyncio.sleep(0)
 
 

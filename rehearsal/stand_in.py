@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def serve(name: str) -> None:
     """Serve the provider `name` on a free port of loopback, printed on stdout, until the engine ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # how the engine ends a plugin: at once, accounts are files
     _import_lightly()
     from concurrent import futures  # noqa: PLC0415
 

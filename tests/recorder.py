@@ -1,8 +1,7 @@
 """Runs Pulumi code against mocks and records every resource it registers, with its parent and dependencies."""
 
-import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
@@ -59,14 +58,17 @@ def run(build: Callable[[], object], recorder: Recorder) -> None:
     pulumi.runtime.set_mocks(recorder, project="anton-network", stack="test", preview=False)
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]
-    def body() -> None:
+    async def body() -> None:
         def remember(args: pulumi.ResourceTransformationArgs) -> None:
             recorder.remember(args)
 
         pulumi.runtime.register_stack_transformation(remember)
         # Mocks know no `pulumi.run`: it refuses to be called.
-        with patch.object(pulumi, "run", lambda program: asyncio.ensure_future(program())):
+        programs: list[Callable[[], Awaitable[None]]] = []
+        with patch.object(pulumi, "run", programs.append):
             build()
+        for program in programs:
+            await program()
 
     body()
 
