@@ -9,16 +9,6 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 from typing import Any
 
-from pulumi_kubernetes.meta.v1 import LabelSelectorArgs
-from pulumi_kubernetes.networking.v1 import (
-    IPBlockArgs,
-    NetworkPolicyEgressRuleArgs,
-    NetworkPolicyIngressRuleArgs,
-    NetworkPolicyPeerArgs,
-    NetworkPolicyPortArgs,
-    NetworkPolicySpecArgs,
-)
-
 from components.fields import Protocol
 
 
@@ -138,54 +128,43 @@ class Policy:
                 yield replace(self, name=f"{self.name}{suffix}", ingress=ingress, egress=egress)
 
 
-def native_spec(policy: Policy) -> NetworkPolicySpecArgs:
+def native_spec(policy: Policy) -> dict[str, Any]:
     """The spec of a NetworkPolicy; the policy must be native."""
-    own = policy.namespace
-    return NetworkPolicySpecArgs(
-        pod_selector=_selector(policy.pods),
-        policy_types=[
-            direction
-            for direction, allows in (("Ingress", policy.ingress), ("Egress", policy.egress))
-            if allows is not None
-        ],
-        ingress=[
-            NetworkPolicyIngressRuleArgs(from_=_native_peers(allow, own), ports=_native_ports(allow))
-            for allow in policy.ingress or ()
-        ]
-        or None,
-        egress=[
-            NetworkPolicyEgressRuleArgs(to=_native_peers(allow, own), ports=_native_ports(allow))
-            for allow in policy.egress or ()
-        ]
-        or None,
-    )
+    spec: dict[str, Any] = {"podSelector": _selector(policy.pods), "policyTypes": []}
+    for direction, side, allows in (("Ingress", "from", policy.ingress), ("Egress", "to", policy.egress)):
+        if allows is not None:
+            spec["policyTypes"].append(direction)
+            rules = [{side: _native_peers(allow, policy.namespace), **_native_ports(allow)} for allow in allows]
+            spec |= {direction.lower(): rules} if rules else {}
+    return spec
 
 
-def _selector(pods: Pods) -> LabelSelectorArgs:
-    return LabelSelectorArgs(match_labels=dict(pods.labels)) if pods.labels else LabelSelectorArgs()
+def _selector(pods: Pods) -> dict[str, Any]:
+    return {"matchLabels": dict(pods.labels)} if pods.labels else {}
 
 
-def _native_peers(allow: Allow, own_namespace: str) -> list[NetworkPolicyPeerArgs]:
-    peers: list[NetworkPolicyPeerArgs] = []
+def _native_peers(allow: Allow, own_namespace: str) -> list[dict[str, Any]]:
+    peers: list[dict[str, Any]] = []
     for peer in allow.peers:
         if isinstance(peer, Networks):
-            peers += [NetworkPolicyPeerArgs(ip_block=IPBlockArgs(cidr=str(network))) for network in peer.networks]
+            peers += [{"ipBlock": {"cidr": str(network)}} for network in peer.networks]
             continue
         assert isinstance(peer, Pods), f"{peer} is nothing for a NetworkPolicy"
         # Both selectors in one peer: as two peers they would let in the whole namespace, and namesakes everywhere.
-        namespace = {"kubernetes.io/metadata.name": peer.namespace}
-        other = LabelSelectorArgs(match_labels=namespace) if peer.namespace != own_namespace else None
-        peers.append(NetworkPolicyPeerArgs(namespace_selector=other, pod_selector=_selector(peer)))
+        namespace = {"matchLabels": {"kubernetes.io/metadata.name": peer.namespace}}
+        other = {"namespaceSelector": namespace} if peer.namespace != own_namespace else {}
+        peers.append({**other, "podSelector": _selector(peer)})
     return peers
 
 
-def _native_ports(allow: Allow) -> list[NetworkPolicyPortArgs] | None:
-    return [NetworkPolicyPortArgs(port=port.number, protocol=port.protocol.value) for port in allow.ports] or None
+def _native_ports(allow: Allow) -> dict[str, Any]:
+    ports = [{"port": port.number, "protocol": port.protocol.value} for port in allow.ports]
+    return {"ports": ports} if ports else {}
 
 
 def cilium_spec(policy: Policy) -> dict[str, Any]:
     """The spec of a CiliumNetworkPolicy."""
-    spec: dict[str, Any] = {"endpointSelector": {"matchLabels": dict(policy.pods.labels)} if policy.pods.labels else {}}
+    spec: dict[str, Any] = {"endpointSelector": _selector(policy.pods)}
     for direction, side, allows in (("ingress", "from", policy.ingress), ("egress", "to", policy.egress)):
         if allows is not None:
             # Cilium takes one sort of peer a rule.

@@ -11,6 +11,7 @@ import atexit
 import gc
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -162,8 +163,19 @@ async def begin() -> None:
     await asyncio.sleep(0)
 
 
+def _say_nothing(msg: str, resource: pulumi.Resource | None = None, **_: Any) -> None:
+    """Takes what `pulumi.log.debug` takes."""
+
+
 def prepare() -> None:
-    """Let the Kubernetes packages that components import be made on demand; called before the first of them."""
+    """Let the Kubernetes packages that components import be made on demand; called before the first of them.
+
+    The SDK tells Pulumi of four steps of every resource and waits for the answer each time, a quarter of the program's
+    time; what was told is dropped unless messages for debugging were asked for. So they must be, in a way that reaches
+    the program: PULUMI_OPTION_DEBUG=true in place of `--debug`.
+    """
+    if not os.environ.get("PULUMI_OPTION_DEBUG"):
+        pulumi.log.debug = _say_nothing  # type: ignore[assignment]
     for package in (
         "admissionregistration.v1",
         "apps.v1",

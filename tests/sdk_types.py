@@ -8,6 +8,7 @@ import collections.abc
 import enum
 import importlib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -19,19 +20,17 @@ from pulumi.runtime import rpc
 from components.sdk import on_demand
 from tests.recorder import Registration
 
-PACKAGES = ("cloudflare", "tailscale")
-"""The providers whose arguments are checked; the real charts and API servers judge the rest."""
+KUBERNETES = re.compile(r"kubernetes:(\w+)(?:\.k8s\.io)?/(v1):(\w+)")
+"""Types of the built-in Kubernetes APIs: group, version and kind. API servers judge custom resources."""
 
 
 def assert_arguments_fit(registration: Registration) -> None:
     """Fail with every argument that the SDK does not know, misses, or has with another type.
 
-    Registrations of other providers, and components, are not judged.
+    Custom resources, releases, providers and components are not judged.
     """
-    package, _, rest = registration.type.partition(":")
-    if package not in PACKAGES:
-        return
-    faults = list(_faults_of(_arguments_class(package, rest.rpartition(":")[2]), registration.inputs, ""))
+    arguments = _arguments_class(registration.type)
+    faults = list(_faults_of(arguments, registration.inputs, "")) if arguments else []
     assert not faults, f"{registration.type} {registration.name}:\n" + "\n".join(faults)
 
 
@@ -57,10 +56,17 @@ def without_secrets(value: Any) -> Any:
     return [without_secrets(item) for item in value] if isinstance(value, list) else value
 
 
-def _arguments_class(package: str, resource: str) -> type:
-    module = on_demand("pulumi_cloudflare") if package == "cloudflare" else importlib.import_module(f"pulumi_{package}")
-    found = getattr(module, f"{resource}Args")
-    assert isinstance(found, type)
+def _arguments_class(token: str) -> type | None:
+    package, _, rest = token.partition(":")
+    module = None
+    if package == "cloudflare":
+        module = on_demand("pulumi_cloudflare")
+    elif package == "tailscale":
+        module = importlib.import_module("pulumi_tailscale")
+    elif match := KUBERNETES.fullmatch(token):
+        module = importlib.import_module(f"pulumi_kubernetes.{match[1]}.{match[2]}")
+    found = getattr(module, f"{rest.rpartition(':')[2]}Args") if module else None
+    assert found is None or isinstance(found, type)
     return found
 
 
@@ -69,6 +75,8 @@ def _faults_of(cls: type, value: Any, path: str) -> Iterator[str]:
     if not isinstance(value, dict):
         yield f"  {path}: {value!r} is no {cls.__name__}"
         return
+    package = importlib.import_module(cls.__module__.removesuffix("._inputs"))
+    getattr(package, cls.__name__)  # as a program asks for it: what its type hints name is made then
     names = _types.input_type_py_to_pulumi_names(cls)
     known = _types.input_type_types(cls)
     for key, item in value.items():

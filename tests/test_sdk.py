@@ -85,3 +85,16 @@ def test_sdk_that_was_imported_whole_is_used_as_it_is() -> None:
         "print(cloudflare.DnsRecord is pulumi_cloudflare.DnsRecord)"
     )
     assert python(code).strip() == "True"
+
+
+def test_messages_for_debugging_are_sent_only_when_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import pulumi\nfrom pulumi.runtime import settings\nimport components.sdk\n"
+        "class Engine:\n    def Log(self, request): print(request.message)\n"
+        "settings.SETTINGS.engine = Engine()\n"
+        "pulumi.log.debug('one step')\npulumi.log.warn('a warning')"
+    )
+    monkeypatch.delenv("PULUMI_OPTION_DEBUG", raising=False)
+    assert python(code).splitlines() == ["a warning"]
+    monkeypatch.setenv("PULUMI_OPTION_DEBUG", "true")
+    assert python(code).splitlines() == ["one step", "a warning"]
