@@ -258,8 +258,8 @@ def _own_issuer(application: Published, args: ApplicationsArgs) -> str | None:
 
 def _nginx_spec(application: Published, args: ApplicationsArgs) -> dict[str, Any]:
     tls: dict[str, Any] = {"hosts": [application.host]}
+    # Without a Secret the controller takes its default certificate, the wildcard.
     if _own_issuer(application, args):
-        # Without a Secret the controller takes its default certificate, the wildcard.
         tls["secretName"] = f"{application.name}-tls"
     return {
         "ingressClassName": application.ingress_class,
