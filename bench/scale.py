@@ -41,11 +41,28 @@ atexit.register(report)
 """
 """Before the program: its processor time in seconds and its memory in kB, written when it ends."""
 
+MANY = ("kubernetes:networking.k8s.io/v1:Ingress", "kubernetes:networking.k8s.io/v1:NetworkPolicy")
+"""The types of what an application consists of."""
+
 EMPTY = """
 import pulumi
 for number in range({count}):
     pulumi.ComponentResource("bench:index:Empty", f"empty-{{number}}")
 """
+
+BARE = """
+import atexit, gc, json, pulumi
+import pulumi_kubernetes as kubernetes
+atexit.register(gc.freeze)
+pulumi.log.debug = lambda *arguments, **options: None
+cluster = kubernetes.Provider(
+    "kubernetes", kubeconfig={kubeconfig!r}, context="rehearsal", enable_server_side_apply=True
+)
+for number, (kind, inputs) in enumerate(json.load(open("objects.json"))):
+    inputs["metadata"]["name"] = name = f"bare-{{number}}"
+    pulumi.CustomResource(kind, name, inputs, pulumi.ResourceOptions(provider=cluster))
+"""
+"""The same Ingresses and policies by the shortest program there can be: what Pulumi itself takes for them."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +126,14 @@ class Case:
         """An update without its preview."""
         return self.run("up", "--stack", "test", "--yes", "--skip-preview")
 
-    def resources(self) -> int:
-        """How many resources the state has, the stack itself aside."""
+    def resources(self) -> list[dict[str, Any]]:
+        """The resources in the state, the stack itself aside."""
         command = ["pulumi", "stack", "export", "--stack", "test"]
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
         )
-        return len(json.loads(done.stdout)["deployment"]["resources"]) - 1
+        found: list[dict[str, Any]] = json.loads(done.stdout)["deployment"]["resources"][1:]
+        return found
 
 
 def _provider_calls(log: Path) -> dict[str, int]:
@@ -224,17 +242,33 @@ def _updates(place: Path, whole: str) -> float:
             document["config"][f"{NAMESPACE}:applications"] = groups(count)["applications"]
             file.write_text(yaml.safe_dump(document))
             up = case.up()
-            again = [case.preview() for _ in range(3)]
             resources = case.resources()
-            empty = Case(place / f"empty-{count}", EMPTY.format(count=resources), {})
-            empty.up()
-            alone = [empty.preview() for _ in range(3)]
-            seconds, engine = min(run.seconds for run in again), min(run.seconds for run in alone)
-            ratio = seconds / engine
-            rows.append((count, resources, up.seconds, seconds, engine, ratio))
+            empty = Case(place / f"empty-{count}", EMPTY.format(count=len(resources)), {})
+            bare = Case(place / f"bare-{count}", BARE.format(kubeconfig=str(plane.kubeconfig)), {}, plane.kubeconfig)
+            objects = [(each["type"], each["inputs"]) for each in resources if each["type"] in MANY]
+            (bare.folder / "objects.json").write_text(json.dumps(objects))
+            for base in (empty, bare):
+                base.environment |= {"PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}  # else minutes
+                base.up()
+            ours, least, floor = (
+                min(run.seconds for run in runs)
+                for runs in zip(*([each.preview() for each in (case, empty, bare)] for _ in range(3)), strict=True)
+            )
+            ratio = ours / least
+            rows.append((count, len(resources), up.seconds, ours, least, ratio, len(objects), floor))
+            bare.run("destroy", "--stack", "test", "--yes", "--skip-preview")
     finally:
         plane.stop()
-    heads = ("applications", "resources", "up s", "second preview s", "as many empty s", "ratio")
+    heads = (
+        "applications",
+        "resources",
+        "up s",
+        "second preview s",
+        "as many empty s",
+        "ratio",
+        "bare objects",
+        "bare s",
+    )
     table("updates and the preview after them", heads, rows)
     return ratio
 
