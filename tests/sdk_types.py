@@ -97,7 +97,10 @@ def _faults(declared: Any, value: Any, path: str) -> Iterator[str]:
     if declared is Any or value is None:
         return
     origin = typing.get_origin(declared)
-    if origin in {typing.Union, types.UnionType}:
+    if origin is typing.Literal:
+        if value not in typing.get_args(declared):
+            yield f"  {path}: {value!r} is none of {typing.get_args(declared)}"
+    elif origin in {typing.Union, types.UnionType}:
         choices = [list(_faults(choice, value, path)) for choice in typing.get_args(declared)]
         yield from () if [] in choices else choices[0]
     elif origin is collections.abc.Sequence and isinstance(value, list):

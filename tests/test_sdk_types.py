@@ -12,6 +12,7 @@ pytestmark = pytest.mark.unit
 CONFIG = "cloudflare:index/zeroTrustTunnelCloudflaredConfig:ZeroTrustTunnelCloudflaredConfig"
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
 KEY = "tailscale:index/tailnetKey:TailnetKey"
+INGRESS = "kubernetes:networking.k8s.io/v1:Ingress"
 SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "value": "hidden"}
 
 
@@ -30,7 +31,8 @@ def rule(**values: Any) -> dict[str, Any]:
         (CONFIG, rule(originRequest={"http2Origin": True, "connectTimeout": 30.0})),
         (KEY, {"reusable": True, "tags": ["tag:k8s"], "expiry": 3600.0}),
         (RECORD, {"name": "a", "ttl": 1, "type": "TXT", "zoneId": "z", "content": SECRET}),
-        ("kubernetes:core/v1:Secret", {"anything": "is not judged here"}),
+        (INGRESS, {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "spec": {"ingressClassName": "external"}}),
+        ("kubernetes:cilium.io/v2:CiliumNetworkPolicy", {"anything": "is not judged here"}),
     ],
 )
 def test_right_arguments_fit(kind: str, inputs: dict[str, Any]) -> None:
@@ -50,6 +52,7 @@ def test_right_arguments_fit(kind: str, inputs: dict[str, Any]) -> None:
         (CONFIG, rule(service=None), r"ingresses\[0\].service: .* requires it"),
         (CONFIG, {"accountId": "a", "tunnelId": "t", "config": []}, r"config: \[\] is no"),
         (KEY, {"tags": "tag:k8s"}, "tags: 'tag:k8s' is no"),
+        (INGRESS, {"spec": {"tls": [{"secret": "web-tls"}]}}, r"spec.tls\[0\].secret: .* knows no such"),
     ],
 )
 def test_each_kind_of_fault_is_named_with_its_place(kind: str, inputs: dict[str, Any], fault: str) -> None:
