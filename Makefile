@@ -43,7 +43,7 @@ format: ## format the code and repair what the linter can
 bench: ## measure what the program costs over an empty one
 	@$(SETUP) preview test -- python -m bench.bench
 
-bench-scale: ## measure how it grows with applications and nodes, on a control plane of its own (half an hour)
+bench-scale: ## measure how it grows with applications and nodes, on a control plane of its own (ten minutes or more)
 	@$(SETUP) preview test cluster -- python -m bench.scale
 
 docs: ## write the configuration tables anew from the models

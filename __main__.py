@@ -29,7 +29,6 @@ async def compose() -> None:
     await accounts[0].urn.future()
     nodes = PhysicalNodes("nodes", PhysicalNodesArgs(physical=config.physical), after())
     verified = pulumi.ResourceOptions(providers=accounts, depends_on=nodes.verified)
-
     cilium = CiliumNetwork("cilium", CiliumNetworkArgs.of(config), verified)
 
     network = network_namespace(config, verified)

@@ -137,7 +137,7 @@ def composition() -> dict[str, Callable[[], float]]:
         run(build, Recorder(addresses))
         return time.perf_counter() - began
 
-    return {"settings alone": parse, "settings, composition and mocked registrations": compose}
+    return {"settings alone": parse, "settings and mocked composition": compose}
 
 
 def table(title: str, rows: dict[str, float], base: str | None = None) -> None:

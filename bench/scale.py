@@ -51,16 +51,17 @@ for number in range({count}):
 """
 
 BARE = """
-import atexit, gc, json, pulumi
+import json
+from components import sdk
+import pulumi
 import pulumi_kubernetes as kubernetes
-atexit.register(gc.freeze)
-pulumi.log.debug = lambda *arguments, **options: None
 cluster = kubernetes.Provider(
     "kubernetes", kubeconfig={kubeconfig!r}, context="rehearsal", enable_server_side_apply=True
 )
 for number, (kind, inputs) in enumerate(json.load(open("objects.json"))):
     inputs["metadata"]["name"] = name = f"bare-{{number}}"
     pulumi.CustomResource(kind, name, inputs, pulumi.ResourceOptions(provider=cluster))
+pulumi.run(sdk.begin)
 """
 """The same Ingresses and policies by the shortest program there can be: what Pulumi itself takes for them."""
 

@@ -131,12 +131,20 @@ class Policy:
 def native_spec(policy: Policy) -> dict[str, Any]:
     """The spec of a NetworkPolicy; the policy must be native."""
     spec: dict[str, Any] = {"podSelector": _selector(policy.pods), "policyTypes": []}
-    for direction, side, allows in (("Ingress", "from", policy.ingress), ("Egress", "to", policy.egress)):
-        if allows is not None:
-            spec["policyTypes"].append(direction)
-            rules = [{side: _native_peers(allow, policy.namespace), **_native_ports(allow)} for allow in allows]
-            spec |= {direction.lower(): rules} if rules else {}
+    for direction, side, allows in _directions(policy):
+        spec["policyTypes"].append(direction.capitalize())
+        if allows:
+            spec[direction] = [
+                {side: _native_peers(allow, policy.namespace), **_native_ports(allow)} for allow in allows
+            ]
     return spec
+
+
+def _directions(policy: Policy) -> Iterator[tuple[str, str, tuple[Allow, ...]]]:
+    """The directions of which a policy speaks, with the word for their peers and what is allowed."""
+    for direction, side, allows in (("ingress", "from", policy.ingress), ("egress", "to", policy.egress)):
+        if allows is not None:
+            yield direction, side, allows
 
 
 def _selector(pods: Pods) -> dict[str, Any]:
@@ -165,12 +173,11 @@ def _native_ports(allow: Allow) -> dict[str, Any]:
 def cilium_spec(policy: Policy) -> dict[str, Any]:
     """The spec of a CiliumNetworkPolicy."""
     spec: dict[str, Any] = {"endpointSelector": _selector(policy.pods)}
-    for direction, side, allows in (("ingress", "from", policy.ingress), ("egress", "to", policy.egress)):
-        if allows is not None:
-            # Cilium takes one sort of peer a rule.
-            spec[direction] = [
-                {**_cilium_peer(peer, side), **_cilium_ports(allow)} for allow in allows for peer in allow.peers
-            ]
+    for direction, side, allows in _directions(policy):
+        # Cilium takes one sort of peer a rule.
+        spec[direction] = [
+            {**_cilium_peer(peer, side), **_cilium_ports(allow)} for allow in allows for peer in allow.peers
+        ]
     return spec
 
 

@@ -20,8 +20,8 @@ from pulumi.runtime import rpc
 from components.sdk import on_demand
 from tests.recorder import Registration
 
-KUBERNETES = re.compile(r"kubernetes:(\w+)(?:\.k8s\.io)?/(v1):(\w+)")
-"""Types of the built-in Kubernetes APIs: group, version and kind. API servers judge custom resources."""
+KUBERNETES = re.compile(r"kubernetes:(\w+)(?:\.k8s\.io)?/v1:\w+")
+"""Types of the built-in Kubernetes APIs, which are all v1, with their group. API servers judge custom resources."""
 
 
 def assert_arguments_fit(registration: Registration) -> None:
@@ -64,7 +64,7 @@ def _arguments_class(token: str) -> type | None:
     elif package == "tailscale":
         module = importlib.import_module("pulumi_tailscale")
     elif match := KUBERNETES.fullmatch(token):
-        module = importlib.import_module(f"pulumi_kubernetes.{match[1]}.{match[2]}")
+        module = importlib.import_module(f"pulumi_kubernetes.{match[1]}.v1")
     found = getattr(module, f"{rest.rpartition(':')[2]}Args") if module else None
     assert found is None or isinstance(found, type)
     return found

@@ -109,6 +109,7 @@ def test_every_argument_fits_the_sdk_of_its_provider(program: Program) -> None:
         "cloudflare": {"access": {"policies": {"staff": {"emailDomains": ["example.org"]}}}},
     }
     resources = record(program(merged(stack_config(), change)), ADDRESSES)
+    assert len([entry for entry in resources if entry.type.startswith(("cloudflare:", "tailscale:"))]) > 15
     kinds = {entry.type for entry in resources}
     assert {"kubernetes:networking.k8s.io/v1:Ingress", "kubernetes:networking.k8s.io/v1:NetworkPolicy"} <= kinds
     assert {"cloudflare:index/ruleset:Ruleset", "tailscale:index/tailnetSettings:TailnetSettings"} <= kinds
@@ -242,4 +243,4 @@ def test_outputs_are_ready_for_routers_talos_and_operators(program: Program, mon
 
 
 def test_program_reads_aloud_within_a_screen_and_a_half() -> None:
-    assert len((PROJECT / "__main__.py").read_text().splitlines()) <= 80
+    assert len((PROJECT / "__main__.py").read_text().splitlines()) < 80
