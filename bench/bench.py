@@ -23,6 +23,7 @@ from components.settings import NAMESPACE
 from tests.configs import PROJECT, STAND_IN_SECRETS, set_config, stack_config
 from tests.recorder import Recorder, run
 from tests.test_sdk import used_names
+from toolchain.layout import local_backend
 
 ROUNDS = 7
 PREVIEW_TARGET = 2.5
@@ -99,7 +100,7 @@ def preview(program: str, groups: tuple[str, ...], folder: Path) -> Callable[[],
     shutil.copy(PROJECT / "Pulumi.yaml", folder)
     (folder / "Pulumi.prod.yaml").write_text(yaml.safe_dump(stack_file(groups)))
     (folder / "state").mkdir()
-    environment = {**os.environ, "PULUMI_BACKEND_URL": (folder / "state").as_uri(), "KUBECONFIG": "/nonexistent"}
+    environment = {**os.environ, "PULUMI_BACKEND_URL": local_backend(folder / "state"), "KUBECONFIG": "/nonexistent"}
     timed(["pulumi", "stack", "init", "prod", "--non-interactive"], folder, environment)
     secrets = [f"--secret={key}={value}" for key, value in STAND_IN_SECRETS.items()]
     timed(["pulumi", "config", "set-all", "--stack", "prod", *secrets, "--non-interactive"], folder, environment)

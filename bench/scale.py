@@ -26,6 +26,7 @@ from components.settings import NAMESPACE
 from rehearsal.cluster import furnish
 from rehearsal.control_plane import ControlPlane
 from tests.configs import PROJECT, STAND_IN_SECRETS, charts_folder, merged, stack_config
+from toolchain.layout import local_backend
 
 APPLICATIONS = (10, 100, 500)
 NODES = (3, 20, 100)
@@ -89,7 +90,7 @@ class Case:
         (folder / "state").mkdir()
         self.environment = {
             **os.environ,
-            "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
+            "PULUMI_BACKEND_URL": local_backend(folder / "state"),
             "KUBECONFIG": str(kubeconfig or "/nonexistent"),
             "ANTON_ACCOUNTS": str(folder / "accounts.db"),
             "BENCH_PROGRAM": str(folder / "program.json"),

@@ -14,6 +14,7 @@ import yaml
 
 from components.settings import NAMESPACE
 from tests.configs import PROJECT, STAND_IN_SECRETS
+from toolchain.layout import local_backend
 
 DISABLED_PROVIDERS = {"pulumi:disable-default-providers": ["kubernetes", "cloudflare", "tailscale"]}
 IGNORED_TYPES = ("pulumi:pulumi:Stack", "pulumi:providers:", "anton:network:")
@@ -74,7 +75,7 @@ class Stack:
             "HOME": str(folder / "home"),
             "KUBECONFIG": str(kubeconfig or folder / "no-kubeconfig"),
             "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(PROJECT / ".cache/pulumi-home")),
-            "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
+            "PULUMI_BACKEND_URL": local_backend(folder / "state"),
             "PULUMI_CONFIG_PASSPHRASE": "test",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "ANTON_ACCOUNTS": str(folder / "accounts.db"),

@@ -21,6 +21,7 @@ from rehearsal.accounts import Accounts, Record
 from tests.control_plane import ControlPlane
 from tests.engine import Stack
 from tests.live import shipped
+from toolchain.layout import local_backend
 
 ZONE = {"zoneId": "z"}
 
@@ -125,7 +126,7 @@ def test_network_without_its_state_is_adopted_without_a_change(
     state = tmp_path / "state"
     state.mkdir()
     file = tmp_path / "Pulumi.test.yaml"
-    program = Program("test", {**stack.environment, "PULUMI_BACKEND_URL": state.as_uri()}, file)
+    program = Program("test", {**stack.environment, "PULUMI_BACKEND_URL": local_backend(state)}, file)
     shutil.copy(stack.folder / "Pulumi.yaml", tmp_path)
     program.run("stack", "init", "--cwd", str(tmp_path))
     shutil.copy(stack.file, file)

@@ -126,3 +126,22 @@ def test_missing_layers_are_reported_by_the_program_and_not_one_by_one(stack: St
 def test_users_own_pulumi_folder_is_left_alone(stack: Stack) -> None:
     planned(stack)
     assert not (stack.folder / "home/.pulumi").exists()
+
+
+def test_kill_leaves_no_half_written_state_and_the_documented_way_out_works(tmp_path: Path) -> None:
+    """The empty file is what a kill leaves between the creation of a file's attributes and their writing."""
+    folder = tmp_path / "stack"
+    folder.mkdir()
+    stack = Stack(folder, shipped())
+    export = ("stack", "export", "--stack", "test")
+    assert not list((folder / "state").rglob("*.attrs"))
+    (checkpoint,) = (folder / "state").rglob("test.json")
+    attributes = checkpoint.with_name(f"{checkpoint.name}.attrs")
+    attributes.touch()
+    failed = stack.run(*export, check=False)
+    message = "failed to load checkpoint: EOF"
+    assert failed.returncode and message in failed.stderr
+    (row,) = [line for line in (PROJECT / "docs/recovery.md").read_text().splitlines() if message in line]
+    assert f".pulumi/stacks/anton-network/STACK.json{attributes.suffix}" in row
+    attributes.unlink()
+    stack.run(*export)

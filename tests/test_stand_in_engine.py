@@ -16,6 +16,7 @@ import pytest
 from rehearsal.accounts import Account, Accounts, Record
 from tests.configs import PROJECT, STAND_IN_SECRETS
 from tests.tools import find
+from toolchain.layout import local_backend
 
 pytestmark = pytest.mark.engine
 
@@ -92,7 +93,7 @@ class Rehearsal:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(Path(pulumi).parent), os.environ["PATH"]]),
             "HOME": str(folder),
             "PULUMI_HOME": str(folder / "pulumi-home"),
-            "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
+            "PULUMI_BACKEND_URL": local_backend(folder / "state"),
             "PULUMI_CONFIG_PASSPHRASE": "test",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",

@@ -57,7 +57,8 @@ case "$1 $2" in
   "version "*) echo "${FAKE_PULUMI_VERSION:-v3.259.0}" ;;
   "plugin install") [ -n "$FAKE_DOWNLOADS" ] || { echo "no such host" >&2; exit 1; }
     folder="$PULUMI_HOME/plugins/resource-$4-v$5"; mkdir -p "$folder"; cp "$0" "$folder/pulumi-resource-$4" ;;
-  "stack init") folder="${PULUMI_BACKEND_URL#file://}/.pulumi/stacks/anton-network"; mkdir -p "$folder"
+  "stack init") state="${PULUMI_BACKEND_URL#file://}"
+    folder="${state%\\?*}/.pulumi/stacks/anton-network"; mkdir -p "$folder"
     echo '{"checkpoint": {"latest": {"secrets_providers": {"state": {"salt": "v1:local"}}}}}' > "$folder/$3.json"
     echo "encryptionsalt: v1:local" >> "$5/Pulumi.$3.yaml" ;;
   "config set-all") echo "$@" >> "$FAKES/encrypted"; file="$6"; echo config: >> "$file"
@@ -648,7 +649,7 @@ def test_make_targets_use_local_state_whatever_the_user_is_logged_in_to(layout: 
     result = environment(layout, users, fallback_pair=False)
     assert result == {
         "PATH": os.pathsep.join([str(layout.bin), str(layout.venv / "bin"), "/usr/bin"]),
-        "PULUMI_BACKEND_URL": layout.state.as_uri(),
+        "PULUMI_BACKEND_URL": f"{layout.state.as_uri()}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE": LOCAL_PASSPHRASE,
         "PULUMI_HOME": str(layout.pulumi_home),
         "PULUMI_SKIP_UPDATE_CHECK": "true",

@@ -89,6 +89,15 @@ def find_executable(name: str, folders: list[str]) -> Path | None:
     return None
 
 
+def local_backend(folder: Path) -> str:
+    """Return the URL of a Pulumi backend that keeps its state in `folder`, an absolute path.
+
+    Without `metadata=skip` every state file gets an .attrs file beside it, which is not written in one step: an update
+    killed at that moment leaves it empty, and Pulumi then refuses the state with `failed to load checkpoint: EOF`.
+    """
+    return f"{folder.as_uri()}?metadata=skip"
+
+
 def environment(layout: Layout, environ: Mapping[str, str], *, fallback_pair: bool) -> dict[str, str]:
     """Return the complete environment for a make target: the user's, with Pulumi's settings replaced.
 
@@ -99,7 +108,7 @@ def environment(layout: Layout, environ: Mapping[str, str], *, fallback_pair: bo
     folders = [str(layout.bin), str(layout.venv / "bin"), *search_path(layout, environ)]
     result["PATH"] = os.pathsep.join(folders)
     result["PULUMI_HOME"] = str(layout.pulumi_home)
-    result["PULUMI_BACKEND_URL"] = layout.state.as_uri()
+    result["PULUMI_BACKEND_URL"] = local_backend(layout.state)
     result["PULUMI_CONFIG_PASSPHRASE"] = LOCAL_PASSPHRASE
     result["PULUMI_SKIP_UPDATE_CHECK"] = "true"
     if fallback_pair:
