@@ -5,9 +5,7 @@ ratio to the empty program in the same run. Exits with 1 when a target is missed
 """
 
 import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,14 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from bench.project import Project, timed
 from components import settings
-from components.settings import NAMESPACE
-from tests.configs import PROJECT, STAND_IN_SECRETS, set_config, stack_config
+from tests.configs import PROJECT, STAND_IN_SECRETS, core_config, set_config, stack_config
 from tests.recorder import Recorder, run
 from tests.test_sdk import used_names
-from toolchain.layout import local_backend
 
 ROUNDS = 7
 PREVIEW_TARGET = 2.5
@@ -70,41 +65,17 @@ def medians(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, 
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def timed(command: list[str], cwd: Path, environment: dict[str, str]) -> float:
-    """Seconds that a command takes; it must succeed."""
-    began = time.perf_counter()
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    return time.perf_counter() - began
+def stack(layers: tuple[str, ...]) -> dict[str, Any]:
+    """The config groups of the shipped stack, and of its optional layers only `layers`."""
+    whole = stack_config()
+    certificates = {"ingress": whole["ingress"]} if "certificates" in layers else {}
+    return core_config() | {layer: whole[layer] for layer in layers} | certificates
 
 
-def stack_file(groups: tuple[str, ...]) -> dict[str, Any]:
-    """The shipped stack, and of the optional layers only `groups`."""
-    document: dict[str, Any] = yaml.safe_load((PROJECT / "Pulumi.prod.yaml").read_text())
-    config = document["config"]
-    for layer in LAYERS:
-        if layer not in groups:
-            config.pop(f"{NAMESPACE}:{layer}", None)
-    if "certificates" not in groups:
-        for controller in config[f"{NAMESPACE}:ingress"]["classes"].values():
-            controller.pop("certificateIssuer", None)
-    return document
-
-
-def preview(program: str, groups: tuple[str, ...], folder: Path) -> Callable[[], float]:
+def preview(program: str, layers: tuple[str, ...], folder: Path) -> Callable[[], float]:
     """A measure of `pulumi preview` of a program in a project of its own, with the shipped configuration."""
-    folder.mkdir()
-    (folder / "__main__.py").write_text(f"import sys\nsys.path.insert(0, {str(PROJECT)!r})\n{program}")
-    (folder / ".cache").symlink_to(PROJECT / ".cache")
-    shutil.copy(PROJECT / "Pulumi.yaml", folder)
-    (folder / "Pulumi.prod.yaml").write_text(yaml.safe_dump(stack_file(groups)))
-    (folder / "state").mkdir()
-    environment = {**os.environ, "PULUMI_BACKEND_URL": local_backend(folder / "state"), "KUBECONFIG": "/nonexistent"}
-    timed(["pulumi", "stack", "init", "prod", "--non-interactive"], folder, environment)
-    secrets = [f"--secret={key}={value}" for key, value in STAND_IN_SECRETS.items()]
-    timed(["pulumi", "config", "set-all", "--stack", "prod", *secrets, "--non-interactive"], folder, environment)
-    return partial(timed, ["pulumi", "preview", "--stack", "prod", "--non-interactive"], folder, environment)
+    project = Project(folder, program, stack(layers))
+    return partial(timed, ["pulumi", "preview", "--stack", "test", "--non-interactive"], folder, project.environment)
 
 
 def imports() -> dict[str, Callable[[], float]]:
@@ -153,8 +124,8 @@ def main() -> None:
     """Measure, print three tables and judge the targets."""
     with tempfile.TemporaryDirectory() as place:
         measures = {
-            name: preview(text, groups, Path(place, str(number)))
-            for number, (name, (text, groups)) in enumerate(stacks().items())
+            name: preview(text, layers, Path(place, str(number)))
+            for number, (name, (text, layers)) in enumerate(stacks().items())
         }
         print(f"pulumi preview, {ROUNDS} rounds of {len(measures)} stacks (usually 5 min)")
         previews = medians(measures, ROUNDS)

@@ -5,10 +5,7 @@ steadier than the clock, and one ratio within this run. Exits with 1 when a targ
 """
 
 import json
-import os
 import resource
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,13 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from components.settings import NAMESPACE
+from bench.project import Project
 from rehearsal.cluster import furnish
 from rehearsal.control_plane import ControlPlane
-from tests.configs import PROJECT, STAND_IN_SECRETS, charts_folder, merged, stack_config
-from toolchain.layout import local_backend
+from tests.configs import PROJECT, charts_folder, merged, stack_config
 
 APPLICATIONS = (10, 100, 500)
 NODES = (3, 20, 100)
@@ -78,63 +72,35 @@ class Run:
     calls: Mapping[str, int]
 
 
-class Case:
-    """A project in a folder of its own with local state, accounts and, for updates, a control plane."""
+class Case(Project):
+    """A project whose program reports what it took."""
 
     def __init__(self, folder: Path, program: str, groups: Mapping[str, Any], kubeconfig: Path | None = None) -> None:
-        folder.mkdir()
-        self.folder = folder
-        (folder / "__main__.py").write_text(f"import sys\nsys.path.insert(0, {str(PROJECT)!r})\n{MEASURED}\n{program}")
-        (folder / ".cache").symlink_to(PROJECT / ".cache")
-        shutil.copy(PROJECT / "Pulumi.yaml", folder)
-        (folder / "state").mkdir()
-        self.environment = {
-            **os.environ,
-            "PULUMI_BACKEND_URL": local_backend(folder / "state"),
-            "KUBECONFIG": str(kubeconfig or "/nonexistent"),
-            "ANTON_ACCOUNTS": str(folder / "accounts.db"),
-            "BENCH_PROGRAM": str(folder / "program.json"),
-        }
-        self.run("stack", "init", "test")
-        file = folder / "Pulumi.test.yaml"
-        pairs = [item for key, value in STAND_IN_SECRETS.items() for item in ("--secret", f"{key}={value}")]
-        self.run("config", "set-all", "--stack", "test", *pairs)
-        document = yaml.safe_load(file.read_text())
-        providers = {"pulumi:disable-default-providers": ["kubernetes", "cloudflare", "tailscale"]}
-        document["config"] |= providers | {f"{NAMESPACE}:{name}": value for name, value in groups.items()}
-        file.write_text(yaml.safe_dump(document))
+        super().__init__(folder, f"{MEASURED}\n{program}", groups, kubeconfig)
 
     def run(self, *arguments: str, count_calls: bool = False) -> Run:
         """Run a pulumi command; it must succeed."""
-        calls = self.folder / "calls.json"
+        calls, report = self.folder / "calls.json", self.folder / "program.json"
         calls.unlink(missing_ok=True)
-        environment = self.environment | ({"PULUMI_DEBUG_GRPC": str(calls)} if count_calls else {})
         began = time.perf_counter()
-        command = ["pulumi", *arguments, "--non-interactive"]
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        self.pulumi(*arguments, BENCH_PROGRAM=str(report), **({"PULUMI_DEBUG_GRPC": str(calls)} if count_calls else {}))
         seconds = time.perf_counter() - began
-        if done.returncode:
-            sys.exit(f"{' '.join(command[:4])} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-        report = Path(environment["BENCH_PROGRAM"])
         used, memory = json.loads(report.read_text()) if report.exists() else (0.0, 0)
         largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         return Run(seconds, used, memory / 1024, largest / 1024, _provider_calls(calls) if count_calls else {})
 
     def preview(self, *, count_calls: bool = False) -> Run:
         """A preview."""
-        return self.run("preview", "--stack", "test", count_calls=count_calls)
+        return self.run("preview", count_calls=count_calls)
 
     def up(self) -> Run:
         """An update without its preview."""
-        return self.run("up", "--stack", "test", "--yes", "--skip-preview")
+        return self.run("up", "--yes", "--skip-preview")
 
     def resources(self) -> list[dict[str, Any]]:
         """The resources in the state, the stack itself aside."""
-        command = ["pulumi", "stack", "export", "--stack", "test"]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
-        )
-        found: list[dict[str, Any]] = json.loads(done.stdout)["deployment"]["resources"][1:]
+        exported = json.loads(self.pulumi("stack", "export"))
+        found: list[dict[str, Any]] = exported["deployment"]["resources"][1:]
         return found
 
 
@@ -239,10 +205,7 @@ def _updates(place: Path, whole: str) -> float:
         furnish(plane, stack_config()["physical"]["nodes"])
         case = Case(place / "updates", whole, groups(0, kubeconfig=plane.kubeconfig), plane.kubeconfig)
         for count in APPLICATIONS:
-            file = case.folder / "Pulumi.test.yaml"
-            document = yaml.safe_load(file.read_text())
-            document["config"][f"{NAMESPACE}:applications"] = groups(count)["applications"]
-            file.write_text(yaml.safe_dump(document))
+            case.configure({"applications": groups(count)["applications"]})
             up = case.up()
             resources = case.resources()
             empty = Case(place / f"empty-{count}", EMPTY.format(count=len(resources)), {})
@@ -258,7 +221,7 @@ def _updates(place: Path, whole: str) -> float:
             )
             ratio = ours / least
             rows.append((count, len(resources), up.seconds, ours, least, ratio, len(objects), floor))
-            bare.run("destroy", "--stack", "test", "--yes", "--skip-preview")
+            bare.pulumi("destroy", "--yes", "--skip-preview")
     finally:
         plane.stop()
     heads = (

@@ -679,6 +679,15 @@ def test_a_command_runs_in_the_environment_and_its_status_is_returned(layout: La
     assert (answer.returncode, answer.stdout) == (7, f"{layout.pulumi_home}\n")
 
 
+def test_a_command_can_be_interrupted_in_the_background_of_a_script_too(layout: Layout) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # children inherit that
+    try:
+        answer = run_cli(layout, "--", "sh", "-c", "kill -INT $$; echo goes on")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (answer.returncode, answer.stdout) == (-signal.SIGINT, "")
+
+
 def test_an_unknown_group_names_the_known_ones(layout: Layout) -> None:
     answer = run_cli(layout, "previw")
     assert answer.returncode == 2

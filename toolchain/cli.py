@@ -91,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _replace_process(command: list[str], settings: dict[str, str]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the command would inherit that
+    # Ignored where a script started us in the background. Pulumi ends its plugins with it, and waits 5 s if they stay.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.stdout.flush()
     try:
         os.execvpe(command[0], command, settings)  # noqa: S606 - no shell wanted
