@@ -42,6 +42,9 @@ class Processes:
 
     def find(self, name: str) -> psutil.Process | None:
         """The running program, or None."""
+        child = self._children.get(name)
+        if child and child.poll() is None:  # the system may not have its command line yet
+            return psutil.Process(child.pid)
         try:
             process = psutil.Process(int(self._pid_file(name).read_text()))
         except (OSError, ValueError, psutil.NoSuchProcess):

@@ -132,6 +132,17 @@ def test_programs_are_found_without_their_pid_files(plane: ControlPlane) -> None
     assert plane.running() == before
 
 
+def test_own_child_is_known_before_the_system_has_its_command_line(tmp_path: Path) -> None:
+    """`sleep` stands for a program of which only an empty command line can be read yet."""
+    processes = Processes(tmp_path)
+    processes.start("etcd", ["sleep", "60"])
+    found = processes.find("etcd")
+    assert found and found.cmdline() == ["sleep", "60"]
+    assert Processes(tmp_path).find("etcd") is None
+    processes.stop("etcd")
+    assert processes.find("etcd") is None and not found.is_running()
+
+
 def test_recycled_pid_is_left_alone(tmp_path: Path) -> None:
     bystander = subprocess.Popen(["sleep", "60"])
     try:
