@@ -38,7 +38,8 @@ def _of_releases(cluster: ControlPlane) -> Iterator[tuple[str, tuple[str, str]]]
     for secret in cluster.get("/api/v1/secrets?fieldSelector=type%3Dhelm.sh/release.v1")["items"]:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         release = json.loads(gzip.decompress(packed))
-        beside = [base64.b64decode(file["data"]).decode() for file in release["chart"]["files"] if is_crd(file["name"])]
+        files = release["chart"].get("files") or []
+        beside = [base64.b64decode(file["data"]).decode() for file in files if is_crd(file["name"])]
         hooks = [hook["manifest"] for hook in release.get("hooks") or []]
         for stream in [release["manifest"], *hooks, *beside]:
             for text in re.split(r"^---\s*$", stream, flags=re.MULTILINE):
