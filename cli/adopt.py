@@ -137,7 +137,7 @@ def _entries(document: Mapping[str, Any], plan: Plan, answers: Mapping[str, str 
     """The import file's entries with their ids; without what does not exist."""
     urns = {(change.resource.type, change.resource.name): change.resource.urn for change in plan.changes}
     found = []
-    for entry in document["resources"]:
+    for entry in document.get("resources") or []:  # Pulumi leaves the key out where it would create nothing
         urn = urns[entry["type"], entry.get("logicalName", entry["name"])]
         if entry.get("id") != PLACEHOLDER:
             found.append(entry)

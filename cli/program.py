@@ -19,12 +19,11 @@ from components import secrets
 from components.settings import NAMESPACE, Settings, find_charts, parse
 from toolchain import SetupError
 from toolchain.layout import Layout, environment
-from toolchain.local_stack import prepare
+from toolchain.local_stack import REHEARSAL, accounts_of, prepare
 from toolchain.stamp import Stamp
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-REHEARSAL = "rehearsal"
 """The stack that always lives in local state, with its accounts beside its control plane."""
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -125,8 +124,7 @@ class Program:
             return cls(stack, dict(os.environ))
         layout = Layout.of(PROJECT, os.environ)
         settings = environment(layout, os.environ, fallback_pair=Stamp(layout.stamp).pair == "fallback")
-        if stack == REHEARSAL:
-            settings["ANTON_ACCOUNTS"] = str(layout.cache / "rehearsal/accounts.db")
+        settings |= accounts_of(stack, layout)
         try:
             return cls(stack, settings, prepare(stack, layout, settings))
         except SetupError as error:

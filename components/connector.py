@@ -89,12 +89,13 @@ class TunnelConnector(pulumi.ComponentResource):
             string_data={"token": args.token},
             opts=child,
         )
-        PodDisruptionBudget(
-            f"{name}-budget",
-            metadata=ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=LABELS),
-            spec=PodDisruptionBudgetSpecArgs(min_available=1, selector=LabelSelectorArgs(match_labels=LABELS)),
-            opts=child,
-        )
+        if args.tunnel.replicas > 1:  # a single pod's budget would let no node be drained
+            PodDisruptionBudget(
+                f"{name}-budget",
+                metadata=ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=LABELS),
+                spec=PodDisruptionBudgetSpecArgs(min_available=1, selector=LabelSelectorArgs(match_labels=LABELS)),
+                opts=child,
+            )
         deployment = Deployment(
             f"{name}-deployment",
             metadata=ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=LABELS),

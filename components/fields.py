@@ -192,8 +192,8 @@ Seconds = Annotated[int, Field(gt=0, le=86400 * 366, examples=[65])]
 NginxSize = Annotated[
     str,
     BeforeValidator(_digits),
-    StringConstraints(pattern=r"^[0-9]+[kKmMgG]?$"),
-    Form("must be a whole number of bytes, alone or with k, m or g behind it"),
+    StringConstraints(pattern=r"^([0-9]{1,18}|[0-9]{1,9}[kKmMgG])$"),  # NGINX counts in 63 bits
+    Form("must be a whole number of bytes, alone or with k, m or g behind at most nine digits"),
     Field(examples=["50m"]),
 ]
 """A size as NGINX writes it: bytes, or with k, m or g; 0 means no limit where NGINX knows one."""

@@ -132,7 +132,10 @@ class Tunnel(Model):
     )
     image: PinnedImage = Field(default="docker.io/cloudflare/cloudflared:2026.7.3", description="image of cloudflared")
     replicas: int = Field(
-        default=2, ge=2, description="connectors, one a node; each holds four connections", examples=[2]
+        default=2,
+        ge=1,
+        description="connectors, one a node; each holds four connections; at least 2 where there are two nodes",
+        examples=[2],
     )
     transport: Transport = Field(
         default=Transport.AUTO,

@@ -19,10 +19,11 @@ from kubernetes import config as kubeconfigs
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
+from components.settings import ConfigError
 from rehearsal.cluster import furnish
 from rehearsal.console import ERR, OUT, Steps
 from rehearsal.control_plane import CONTEXT, PROJECT, ApiError, ControlPlane, ControlPlaneError
-from rehearsal.stack import FOLDER, NAME, Stack, StackError, groups_of
+from rehearsal.stack import FOLDER, NAME, Stack, StackError, declared
 from rehearsal.summary import tables
 from toolchain.console import Progress, exclusive
 
@@ -42,6 +43,10 @@ class RehearsalError(Exception):
     """The rehearsal can't go on, for the reason in the text."""
 
 
+FAILURES = (RehearsalError, ConfigError, ControlPlaneError, StackError, ApiError, HTTPError, NotADirectoryError)
+"""What a command explains in words."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What all commands take."""
@@ -50,9 +55,8 @@ class Options:
 
     @property
     def plane(self) -> ControlPlane:
-        """The control plane of the folder, with the networks that the stack declares."""
-        cluster = groups_of(PROJECT / f"Pulumi.{NAME}.yaml")["cluster"]
-        return ControlPlane(self.folder, cluster["podCidr"], cluster["serviceCidr"])
+        """The control plane of the folder."""
+        return ControlPlane(self.folder)
 
 
 @app.callback()
@@ -84,8 +88,7 @@ def up(
         elif cluster or config:
             raise RehearsalError("--context and --config belong to --kubeconfig, the cluster to use")
         else:
-            _start(context.obj.plane, steps)
-            target = _own_cluster(context.obj)
+            target = _own_cluster(_start(context.obj.folder, steps))
         _bring_up(target, steps, verbose=verbose)
 
 
@@ -93,8 +96,8 @@ def up(
 def start(context: typer.Context) -> None:
     """Start what is not running of the control plane, with the data that is there."""
     with _errors(), _alone(context.obj.folder):
-        _start(context.obj.plane, Steps())
-        OUT.print(f"kubeconfig: {_short(context.obj.plane.kubeconfig)}", markup=False)
+        plane = _start(context.obj.folder, Steps())
+        OUT.print(f"kubeconfig: {_short(plane.kubeconfig)}", markup=False)
 
 
 @app.command()
@@ -176,8 +179,7 @@ class Target:
             self.plane.check_identity()
 
 
-def _own_cluster(options: Options) -> Target:
-    plane = options.plane
+def _own_cluster(plane: ControlPlane) -> Target:
     kubernetes = {"kubeconfig": str(plane.kubeconfig), "context": plane.context}
     changes = {} if plane.folder == FOLDER else {"kubernetes": kubernetes}
     return Target(Stack(plane.folder, plane.kubeconfig), plane.kubeconfig, CONTEXT, changes, plane)
@@ -206,15 +208,21 @@ def _overlay(config: Path) -> dict[str, Any]:
     return found
 
 
-def _start(plane: ControlPlane, steps: Steps) -> None:
+def _start(folder: Path, steps: Steps) -> ControlPlane:
+    """The control plane with the networks and nodes that the stack declares."""
+    settings = declared()
+    plane = ControlPlane(folder, str(settings.cluster.pod_cidr), str(settings.cluster.service_cidr))
     with steps.step("control plane", 5) as step:
         started = plane.start()
         plane.record_identity()
         step.result = f"started {', '.join(started)}" if started else "was running"
     with steps.step("cluster", 3) as step:
-        nodes = groups_of(PROJECT / f"Pulumi.{NAME}.yaml")["physical"]["nodes"]
+        nodes = {
+            name: {"address": str(node.address), "mac": str(node.mac)} for name, node in settings.physical.nodes.items()
+        }
         definitions = furnish(plane, nodes)
         step.result = f"{len(nodes)} nodes; Cilium's definitions, {definitions} ones of the Prometheus operator"
+    return plane
 
 
 def _bring_up(target: Target, steps: Steps, *, verbose: bool) -> None:
@@ -281,7 +289,7 @@ def _errors() -> Iterator[None]:
     """Print what went wrong in words and leave with FAILED."""
     try:
         yield
-    except (RehearsalError, ControlPlaneError, StackError, ApiError, HTTPError, NotADirectoryError) as error:
+    except FAILURES as error:
         ERR.print(str(error), style="red", markup=False)
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:

@@ -13,9 +13,10 @@ from typing import Any, Self
 import psutil
 import yaml
 
-from components.settings import NAMESPACE
+from components.settings import GROUPS, NAMESPACE, Settings, parse
 from rehearsal.chart_source import ChartSource, choose
 from rehearsal.control_plane import PROJECT
+from rehearsal.service import stand_in_secrets
 from toolchain import SetupError
 from toolchain.layout import Layout, environment
 from toolchain.local_stack import overlay_of, prepare
@@ -226,9 +227,26 @@ class Stack:
         return [pulumi, *arguments, "--stack", NAME, "--non-interactive", *file]
 
 
+def declared() -> Settings:
+    """What the committed stack file says, charts and secrets aside, which other steps judge.
+
+    Raises ConfigError with all its faults, StackError when it can't be read.
+    """
+    groups = groups_of(PROJECT / f"Pulumi.{NAME}.yaml")
+    groups = merged(groups, {"kubernetes": {"kubeconfig": None}})  # which is still to be written
+    return parse({name: groups[name] for name in GROUPS if name in groups}, lambda *_: ({}, []), stand_in_secrets())
+
+
 def groups_of(file: Path) -> dict[str, Any]:
-    """The groups of a stack file by name."""
-    config = yaml.safe_load(file.read_text())["config"]
+    """The groups of a stack file by name. Raises StackError when it can't be read."""
+    try:
+        config = yaml.safe_load(file.read_text())["config"].copy()
+    except (OSError, yaml.YAMLError) as error:
+        raise StackError(f"{file.name} can't be read: {error}") from None
+    except (TypeError, KeyError, AttributeError):
+        raise StackError(
+            f"{file.name} must hold `config:` with the groups of the stack, such as {NAMESPACE}:physical"
+        ) from None
     prefix = f"{NAMESPACE}:"
     return {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
 

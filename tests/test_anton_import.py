@@ -16,7 +16,7 @@ from cli import __main__ as anton
 from cli.adopt_ids import KINDS, TUNNEL_CONFIG, cloud_id
 from cli.adopt_state import carries, release_agrees, settled
 from cli.edge_accounts import LocalCloudflare
-from cli.program import SECRET, UNKNOWN, Program, Resource
+from cli.program import SECRET, UNKNOWN, Plan, Program, Resource
 from rehearsal.accounts import Accounts, Record
 from tests.control_plane import ControlPlane
 from tests.engine import Stack
@@ -80,6 +80,22 @@ def test_ids_are_those_that_the_clouds_gave(tmp_path: Path) -> None:
     setting = "cloudflare:index/zoneSetting:ZoneSetting"
     assert cloud_id(resource(setting, {**ZONE, "settingId": "ssl"}), local, {}) == "z/ssl", "a zone has all settings"
     assert cloud_id(resource("tailscale:index/tailnetKey:TailnetKey", {}), local, {}) is None, "shown only once"
+
+
+@pytest.mark.unit
+def test_plan_that_creates_nothing_leaves_nothing_to_take_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulumi's import file has no `resources` then."""
+
+    def preview(_: Program, option: str, file: str) -> Plan:
+        assert option == "--import-file"
+        Path(file).write_text("{}")
+        return Plan(())
+
+    monkeypatch.setattr(Program, "preview", preview)
+    monkeypatch.setattr("cli.adopt.Existing", lambda *_: SimpleNamespace(unknown={}))
+    done = CliRunner().invoke(anton.app, ["-s", "prod", "import"])
+    assert done.exit_code == 0, done.exception
+    assert "Nothing that this stack would create exists already" in done.stdout
 
 
 @pytest.mark.unit

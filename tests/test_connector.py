@@ -10,6 +10,7 @@ import pytest
 from components.connector import ConnectorArgs, TunnelConnector
 from components.rules.cloudflare import replicas
 from components.tunnel import Tunnel
+from tests.configs import merged
 from tests.edge import TOKEN, built, edge_settings, reasons, recorded
 from tests.pod_security import restricted_violations
 from tests.recorder import Registration
@@ -215,7 +216,7 @@ def test_image_is_pinned() -> None:
         ({"image": "cloudflare/cloudflared:latest"}, "image", "whatever was pushed last"),
         ({"image": f"cloudflare/cloudflared:latest@sha256:{'0' * 64}"}, "image", "whatever was pushed last"),
         ({"image": "cloudflare/cloudflared"}, "image", "registry/repository:tag"),
-        ({"replicas": 1}, "replicas", "2 or more"),
+        ({"replicas": 1}, "replicas", "gone with the node of its one connector"),
         ({"gracePeriodSeconds": 181}, "gracePeriodSeconds", "180 or less"),
         ({"transport": "tcp"}, "transport", "must be"),
         ({"hostname": "example.com"}, "hostname", "is not one label under"),
@@ -279,3 +280,19 @@ def test_more_connectors_than_nodes_would_stay_pending() -> None:
     (problem,) = replicas(replace(settings, cloudflare=edge))
     assert (problem.key, problem.example) == ("cloudflare.tunnel.replicas", 3)
     assert "there are 3 nodes" in problem.reason
+
+
+def test_single_node_has_a_single_connector_that_lets_it_be_drained() -> None:
+    def single(replicas: int) -> dict[str, Any]:
+        change = {
+            "physical": {"nodes": {"k8s-2": None, "k8s-3": None}},
+            "cilium": {"operator": {"replicas": 1}},
+            "ingress": {"classes": {name: {"replicas": 1} for name in ("external", "internal")}},
+            "certificates": {"replicas": 1},
+        }
+        return merged(change, tunnel(replicas=replicas))
+
+    assert reasons(single(2)) == {
+        "cloudflare.tunnel.replicas": "one pod a node, and there is 1 node: the rest would stay pending"
+    }
+    assert "cloudflare-connector-budget" not in built(single(1))

@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from rehearsal.__main__ import RehearsalError, Target
+from rehearsal.__main__ import RehearsalError, Target, app
 from rehearsal.control_plane import PROGRAMS, ControlPlane, ControlPlaneError
 from rehearsal.processes import Processes
 from rehearsal.stack import Outcome, Stack, merged
@@ -290,3 +291,28 @@ def test_stop_leaves_no_process_and_reset_no_file(folder: Path, plane: ControlPl
     assert (folder / "etcd").is_dir()
     done(folder, "reset")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "can't be read"),
+        ("config: [\n", "can't be read"),
+        ("", "must hold `config:`"),
+        ("hello\n", "must hold `config:`"),
+        (
+            "config:\n  anton-network:physical:\n    gateway: 5\n  anton-network:tailscale: []\n",
+            "anton-network:tailscale",
+        ),
+    ],
+)
+def test_stack_file_that_is_wrong_is_explained_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, reason: str
+) -> None:
+    monkeypatch.setattr("rehearsal.stack.PROJECT", tmp_path)
+    if text is not None:
+        (tmp_path / "Pulumi.rehearsal.yaml").write_text(text)
+    done = CliRunner().invoke(app, ["--folder", str(tmp_path / "made"), "start"])
+    assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
+    assert reason in done.stderr
+    assert not (tmp_path / "made").exists()

@@ -257,6 +257,12 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str, str]] = [
         "TLSv1.2",
     ),
     (
+        "size that NGINX can't count",
+        ingress("internal", tuning={"clientMaxBodySize": "9999999999g"}),
+        "ingress.classes.internal.tuning.clientMaxBodySize",
+        "at most nine digits",
+    ),
+    (
         "size in another unit",
         ingress("internal", tuning={"clientMaxBodySize": "50MB"}),
         "ingress.classes.internal.tuning.clientMaxBodySize",

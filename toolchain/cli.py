@@ -32,9 +32,10 @@ def main(arguments: Sequence[str], root: Path) -> int:
         if options.keep_login:
             settings = {**os.environ, "PATH": settings["PATH"]}
         if options.stack:
-            from toolchain.local_stack import prepare  # noqa: PLC0415 - only where needed: it costs start-up time
+            from toolchain.local_stack import accounts_of, prepare  # noqa: PLC0415 - only where needed: it costs time
 
             prepare(options.stack, layout, settings)
+            settings |= accounts_of(options.stack, layout)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1

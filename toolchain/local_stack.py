@@ -23,6 +23,9 @@ from toolchain import SetupError
 from toolchain.console import Progress, exclusive
 from toolchain.layout import Layout
 
+REHEARSAL = "rehearsal"
+"""The stack that `make rehearse` brings up."""
+
 _OWN_SECRETS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*$", re.MULTILINE)
 _SECRET_VALUE = re.compile(r"^\s+(- )?secure:", re.MULTILINE)
 _CONFIG = re.compile(r"^config[ \t]*:(?P<flow>[^\n#]*?)(?P<comment>[ \t]+#[^\n]*)?[ \t]*(\n|$)", re.MULTILINE)
@@ -110,6 +113,11 @@ def _local_text(stack: str, layout: Layout) -> str:
             f"Use your login and backend instead: pulumi preview --stack {stack}"
         )
     return _with_overlay(_OWN_SECRETS.sub("", text), stack, layout)
+
+
+def accounts_of(stack: str, layout: Layout) -> dict[str, str]:
+    """The environment variable that names the local accounts of the rehearsal's stack; none for other stacks."""
+    return {"ANTON_ACCOUNTS": str(layout.cache / "rehearsal/accounts.db")} if stack == REHEARSAL else {}
 
 
 def overlay_of(stack: str, layout: Layout) -> Path:

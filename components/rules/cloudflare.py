@@ -97,10 +97,13 @@ def tunnel_names(layers: Layers) -> Iterator[Problem]:
 
 
 def replicas(layers: Layers) -> Iterator[Problem]:
-    """Connectors are spread one a node, and have enough nodes."""
-    wanted, nodes = layers.cloudflare.tunnel.replicas, len(layers.physical.nodes)
+    """Connectors are spread one a node, have enough nodes, and outlive one of them."""
+    key, wanted, nodes = "cloudflare.tunnel.replicas", layers.cloudflare.tunnel.replicas, len(layers.physical.nodes)
     if layers.cloudflare.enabled and wanted > nodes:
-        yield too_few_nodes("cloudflare.tunnel.replicas", wanted, nodes, max(nodes, 2))
+        yield too_few_nodes(key, wanted, nodes)
+    if layers.cloudflare.enabled and wanted == 1 < nodes:
+        reason = "whatever the tunnel publishes would be gone with the node of its one connector"
+        yield Problem(key, wanted, reason, 2, because=("physical.nodes",))
 
 
 def name_owners(layers: Layers) -> Iterator[Problem]:

@@ -169,10 +169,11 @@ def replicas(layers: Layers) -> Iterator[Problem]:
         yield Problem("cilium.agent.maxUnavailable", most, reason, 1, because=("physical.nodes",))
 
 
-def too_few_nodes(key: str, count: int, nodes: int, example: int | None = None) -> Problem:
+def too_few_nodes(key: str, count: int, nodes: int) -> Problem:
     """The problem of more pods than there are nodes to spread them over."""
-    reason = f"one pod a node, and there are {nodes} nodes: the rest would stay pending"
-    return Problem(key, count, reason, example or nodes, because=("physical.nodes",))
+    there = "is 1 node" if nodes == 1 else f"are {nodes} nodes"
+    reason = f"one pod a node, and there {there}: the rest would stay pending"
+    return Problem(key, count, reason, nodes, because=("physical.nodes",))
 
 
 def ingress_classes(layers: Layers) -> Iterator[Problem]:
