@@ -719,6 +719,13 @@ def test_local_stack_has_its_salt_in_a_copy_and_the_committed_file_stays_as_it_i
     assert committed.read_bytes() == before
 
 
+def test_a_plan_of_the_rehearsal_finds_the_accounts_that_it_works_on(layout: Layout) -> None:
+    shutil.copy(layout.root / "Pulumi.prod.yaml", layout.root / "Pulumi.rehearsal.yaml")
+    asked = ("--", "sh", "-c", 'echo "$ANTON_ACCOUNTS"')
+    assert run_cli(layout, "--stack", "rehearsal", *asked).stdout == f"{layout.cache}/rehearsal/accounts.db\n"
+    assert run_cli(layout, "--stack", "prod", *asked).stdout == f"{os.environ.get('ANTON_ACCOUNTS', '')}\n"
+
+
 def test_a_changed_stack_file_reaches_the_local_stack_without_a_new_one(layout: Layout) -> None:
     prepare(layout)
     (layout.root / "Pulumi.prod.yaml").write_text("config:\n  anton-network:domain: example.net\n")
