@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.project import Project, timed
+from bench.project import Project, run, timed
 from components import settings
+from tests import recorder
 from tests.configs import PROJECT, STAND_IN_SECRETS, core_config, set_config, stack_config
-from tests.recorder import Recorder, run
 from tests.test_sdk import used_names
 
 ROUNDS = 7
@@ -74,15 +74,14 @@ def stack(layers: tuple[str, ...]) -> dict[str, Any]:
 
 def preview(program: str, layers: tuple[str, ...], folder: Path) -> Callable[[], float]:
     """A measure of `pulumi preview` of a program in a project of its own, with the shipped configuration."""
-    project = Project(folder, program, stack(layers))
-    return partial(timed, ["pulumi", "preview", "--stack", "test", "--non-interactive"], folder, project.environment)
+    return partial(timed, partial(Project(folder, program, stack(layers)).pulumi, "preview"))
 
 
 def imports() -> dict[str, Callable[[], float]]:
     """Measures of imports, each in a fresh Python."""
     names = f"NAMES = {used_names()!r}\n"
     return {
-        name: partial(timed, [sys.executable, "-c", names + code], PROJECT, dict(os.environ))
+        name: partial(timed, partial(run, [sys.executable, "-c", names + code], PROJECT, os.environ))
         for name, code in IMPORTS.items()
     }
 
@@ -106,7 +105,7 @@ def composition() -> dict[str, Callable[[], float]]:
             exec(code, {"__name__": "__main__"})  # noqa: S102 - the program itself
 
         began = time.perf_counter()
-        run(build, Recorder(addresses))
+        recorder.run(build, recorder.Recorder(addresses))
         return time.perf_counter() - began
 
     return {"settings alone": parse, "settings and mocked composition": compose}

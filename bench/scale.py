@@ -8,16 +8,16 @@ import json
 import resource
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.project import Project
+from bench.project import Project, timed
 from rehearsal.cluster import furnish
 from rehearsal.control_plane import ControlPlane
 from tests.configs import PROJECT, charts_folder, merged, stack_config
@@ -82,9 +82,8 @@ class Case(Project):
         """Run a pulumi command; it must succeed."""
         calls, report = self.folder / "calls.json", self.folder / "program.json"
         calls.unlink(missing_ok=True)
-        began = time.perf_counter()
-        self.pulumi(*arguments, BENCH_PROGRAM=str(report), **({"PULUMI_DEBUG_GRPC": str(calls)} if count_calls else {}))
-        seconds = time.perf_counter() - began
+        more = {"PULUMI_DEBUG_GRPC": str(calls)} if count_calls else {}
+        seconds = timed(partial(self.pulumi, *arguments, BENCH_PROGRAM=str(report), **more))
         used, memory = json.loads(report.read_text()) if report.exists() else (0.0, 0)
         largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         return Run(seconds, used, memory / 1024, largest / 1024, _provider_calls(calls) if count_calls else {})

@@ -24,8 +24,6 @@ from toolchain.stamp import Stamp
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-"""The stack that always lives in local state, with its accounts beside its control plane."""
-
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """How Pulumi's JSON writes a value that is known after the update only."""
 

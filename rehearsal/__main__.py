@@ -23,9 +23,10 @@ from components.settings import ConfigError
 from rehearsal.cluster import furnish
 from rehearsal.console import ERR, OUT, Steps
 from rehearsal.control_plane import CONTEXT, PROJECT, ApiError, ControlPlane, ControlPlaneError
-from rehearsal.stack import FOLDER, NAME, Stack, StackError, declared
+from rehearsal.stack import FOLDER, Stack, StackError, declared
 from rehearsal.summary import tables
 from toolchain.console import Progress, exclusive
+from toolchain.local_stack import REHEARSAL
 
 app = typer.Typer(
     name="rehearsal",
@@ -279,8 +280,11 @@ def _next(target: Target) -> Iterator[tuple[str, str]]:
     accounts = f"ANTON_ACCOUNTS={_short(target.stack.accounts)} .cache/venv/bin/python -m rehearsal.stand_in list"
     yield accounts, "the local accounts"
     if target.stack.folder == FOLDER:
-        yield f"make preview STACK={NAME}", f"what a change of Pulumi.{NAME}.yaml would do; `make rehearse` does it"
-        yield f"./anton -s {NAME} --help", "questions to the network"
+        yield (
+            f"make preview STACK={REHEARSAL}",
+            f"what a change of Pulumi.{REHEARSAL}.yaml would do; `make rehearse` does it",
+        )
+        yield f"./anton -s {REHEARSAL} --help", "questions to the network"
         yield "make rehearse-stop", "stop, and go on later; `make rehearse-reset` throws everything away"
 
 

@@ -19,10 +19,9 @@ from rehearsal.control_plane import PROJECT
 from rehearsal.service import stand_in_secrets
 from toolchain import SetupError
 from toolchain.layout import Layout, environment
-from toolchain.local_stack import overlay_of, prepare
+from toolchain.local_stack import REHEARSAL, overlay_of, prepare
 from toolchain.stamp import Stamp
 
-NAME = "rehearsal"
 FOLDER = PROJECT / ".cache/rehearsal"
 """Of the rehearsal that `make rehearse` starts; its Pulumi state lies with that of the other local stacks."""
 
@@ -86,23 +85,23 @@ class Stack:
     @property
     def file(self) -> Path:
         """The stack file in use."""
-        return self.layout.stacks / f"Pulumi.{NAME}.yaml"
+        return self.layout.stacks / f"Pulumi.{REHEARSAL}.yaml"
 
     def prepare(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the stack file: the committed one with `changes` laid over its groups, and where the charts are.
 
         Raises StackError when there is no stack to be made.
         """
-        committed = groups_of(PROJECT / f"Pulumi.{NAME}.yaml")
+        committed = groups_of(PROJECT / f"Pulumi.{REHEARSAL}.yaml")
         self.charts = choose(os.environ, PROJECT)
         committed["charts"] = {**self.charts.settings, **committed.get("charts", {})}
         overlay = {key: merged(committed.get(key, {}), changes.get(key, {})) for key in {"charts", *changes}}
-        path = overlay_of(NAME, self.layout)
+        path = overlay_of(REHEARSAL, self.layout)
         for folder in (path.parent, self.layout.state):
             folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(overlay))
         try:
-            prepare(NAME, self.layout, self.environment)
+            prepare(REHEARSAL, self.layout, self.environment)
         except SetupError as error:
             raise StackError(str(error)) from None
 
@@ -132,10 +131,10 @@ class Stack:
         """Forget the stack and its history, without touching what it made."""
         below = self.layout.state / ".pulumi"
         for kind in ("stacks", "history", "backups", "locks"):
-            for path in below.glob(f"{kind}/**/{NAME}*"):
+            for path in below.glob(f"{kind}/**/{REHEARSAL}*"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.file.unlink(missing_ok=True)
-        overlay_of(NAME, self.layout).unlink(missing_ok=True)
+        overlay_of(REHEARSAL, self.layout).unlink(missing_ok=True)
 
     def updater(self) -> psutil.Process | None:
         """The Pulumi that is at work on this stack, which may have outlived the command that started it."""
@@ -166,11 +165,11 @@ class Stack:
         self._run("stack", "import", input=json.dumps(document))
 
     def _locks(self) -> Iterator[Path]:
-        return (self.layout.state / ".pulumi/locks").glob(f"**/{NAME}/*.json")
+        return (self.layout.state / ".pulumi/locks").glob(f"**/{REHEARSAL}/*.json")
 
     def _pending(self) -> list[Any]:
         try:
-            text = (self.layout.state / f".pulumi/stacks/{NAMESPACE}/{NAME}.json").read_text()
+            text = (self.layout.state / f".pulumi/stacks/{NAMESPACE}/{REHEARSAL}.json").read_text()
             latest = json.loads(text)["checkpoint"]["latest"] or {}
         except (FileNotFoundError, ValueError):
             return []
@@ -224,7 +223,7 @@ class Stack:
     def _command(self, *arguments: str) -> list[str]:
         file = ["--config-file", str(self.file)] if arguments[0] in {"preview", "up"} else []
         pulumi = shutil.which("pulumi", path=self.environment["PATH"]) or "pulumi"
-        return [pulumi, *arguments, "--stack", NAME, "--non-interactive", *file]
+        return [pulumi, *arguments, "--stack", REHEARSAL, "--non-interactive", *file]
 
 
 def declared() -> Settings:
@@ -232,7 +231,7 @@ def declared() -> Settings:
 
     Raises ConfigError with all its faults, StackError when it can't be read.
     """
-    groups = groups_of(PROJECT / f"Pulumi.{NAME}.yaml")
+    groups = groups_of(PROJECT / f"Pulumi.{REHEARSAL}.yaml")
     groups = merged(groups, {"kubernetes": {"kubeconfig": None}})  # which is still to be written
     return parse({name: groups[name] for name in GROUPS if name in groups}, lambda *_: ({}, []), stand_in_secrets())
 

@@ -24,7 +24,7 @@ from toolchain.console import Progress, exclusive
 from toolchain.layout import Layout
 
 REHEARSAL = "rehearsal"
-"""The stack that `make rehearse` brings up."""
+"""The stack of `make rehearse`: always in local state, with its accounts beside its control plane."""
 
 _OWN_SECRETS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*$", re.MULTILINE)
 _SECRET_VALUE = re.compile(r"^\s+(- )?secure:", re.MULTILINE)

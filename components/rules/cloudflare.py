@@ -99,9 +99,11 @@ def tunnel_names(layers: Layers) -> Iterator[Problem]:
 def replicas(layers: Layers) -> Iterator[Problem]:
     """Connectors are spread one a node, have enough nodes, and outlive one of them."""
     key, wanted, nodes = "cloudflare.tunnel.replicas", layers.cloudflare.tunnel.replicas, len(layers.physical.nodes)
-    if layers.cloudflare.enabled and wanted > nodes:
+    if not layers.cloudflare.enabled:
+        return
+    if wanted > nodes:
         yield too_few_nodes(key, wanted, nodes)
-    if layers.cloudflare.enabled and wanted == 1 < nodes:
+    if wanted == 1 < nodes:
         reason = "whatever the tunnel publishes would be gone with the node of its one connector"
         yield Problem(key, wanted, reason, 2, because=("physical.nodes",))
 
