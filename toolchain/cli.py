@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain import SetupError
-from toolchain.layout import Layout, as_shell, environment
+from toolchain.layout import Layout, as_shell, direct_loopback, environment
 from toolchain.stamp import Stamp, all_inputs
 
 GROUPS = ("preview", "test", "cluster")
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str], root: Path) -> int:
         stamp = _set_up(options.groups or ["preview"], layout, refresh=options.refresh)
         settings = environment(layout, os.environ, fallback_pair=stamp.pair == "fallback")
         if options.keep_login:
-            settings = {**os.environ, "PATH": settings["PATH"]}
+            settings = {**os.environ, **direct_loopback(os.environ), "PATH": settings["PATH"]}
         if options.stack:
             from toolchain.local_stack import accounts_of, prepare  # noqa: PLC0415 - only where needed: it costs time
 
