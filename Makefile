@@ -66,6 +66,6 @@ checks:
 	mypy
 	@if [ -x .cache/venv-newest/bin/pytest ]; then \
 	  echo "Unit tests with the newest SDKs (those with the SDKs in use follow):"; \
-	  .cache/venv-newest/bin/python -m pytest -m unit -q $(PARALLEL) --ignore=tests/test_toolchain.py; \
+	  .cache/venv-newest/bin/python -m pytest -m unit -q $(PARALLEL) --ignore=tests/toolchain; \
 	fi
 	python -m pytest $(PARALLEL)

@@ -15,6 +15,9 @@ from toolchain.console import Progress
 from toolchain.gobuild import GoTool
 from toolchain.layout import Layout, environment, find_executable, search_path
 
+PAIRS = ("newest", "fallback")
+"""The pairs of SDKs and Kubernetes plugin, the preferred one first."""
+
 _HOST = "pulumi-language-python"
 
 
@@ -23,7 +26,13 @@ def version_of(pulumi: Path) -> tuple[int, ...] | None:
     try:
         settings = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}
         answer = subprocess.run(
-            [pulumi, "version"], capture_output=True, text=True, env=settings, timeout=30, check=False
+            [pulumi, "version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=settings,
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -98,18 +107,19 @@ def provide_kubernetes_plugin(
 ) -> tuple[str, list[Path]]:
     """Install the newest Kubernetes plugin if it can be had, else build the fallback one.
 
-    Returns the SDK pair to use (`newest` or `fallback`) and the plugin's path.
+    Returns the SDK pair to use (`newest` or `fallback`) and the plugin's path. What was there for the other pair goes.
     """
-    newest = plugin_path(layout.pulumi_home, "kubernetes", versions["newest"])
+    newest, fallback = (plugin_path(layout.pulumi_home, "kubernetes", versions[pair]) for pair in PAIRS)
     if newest.exists() or take_users_plugin(newest) or download("kubernetes", versions["newest"], layout, progress):
         progress.doing(f"version {versions['newest']}")
+        shutil.rmtree(fallback.parent, ignore_errors=True)
+        shutil.rmtree(layout.venv_newest, ignore_errors=True)  # the main environment has the newest SDKs now
         return "newest", [newest]
     progress.note(
         f"The official plugin {versions['newest']} can't be downloaded here: using the pair "
         f"{versions['fallback']}, SDK and plugin, the plugin built from source. `make refresh` tries again."
     )
     folder = gobuild.provide(tool, layout, progress)
-    fallback = plugin_path(layout.pulumi_home, "kubernetes", versions["fallback"])
     return "fallback", [place(folder / fallback.name, fallback)]
 
 
@@ -122,7 +132,7 @@ def take_users_plugin(plugin: Path) -> bool:
     """Make the user's own plugin of the same version the project's `plugin`, and tell whether `plugin` is there."""
     home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     own = home / "plugins" / plugin.parent.name / plugin.name
-    if own.exists() and own != plugin:
+    if own != plugin and os.access(own, os.R_OK | os.X_OK):
         place(own, plugin)
     return plugin.exists()
 

@@ -84,16 +84,21 @@ class Layout:
 
 
 def search_path(layout: Layout, environ: Mapping[str, str]) -> list[str]:
-    """Return the folders of the user's PATH that are not the project's own."""
-    own = str(layout.cache)
-    return [folder for folder in environ.get("PATH", "").split(os.pathsep) if folder and not folder.startswith(own)]
+    """Return the folders of the user's PATH that are not the project's own, as absolute paths.
+
+    Set-up and Pulumi change into other folders, where a relative one would mean another place. An empty one, the
+    current folder to a shell, is left out.
+    """
+    folders = (str(Path(folder).absolute()) for folder in environ.get("PATH", "").split(os.pathsep) if folder)
+    return [folder for folder in folders if not Path(folder).is_relative_to(layout.cache)]
 
 
 def find_executable(name: str, folders: list[str]) -> Path | None:
-    """Return the first executable file `name` in `folders`, or None."""
+    """Return the first executable file `name` in `folders`, or None; what can't be looked at holds none."""
     for folder in folders:
         candidate = Path(folder, name)
-        if candidate.is_file() and os.access(candidate, os.X_OK):
+        # Not Path.is_file: it raises PermissionError for a folder that may not be searched.
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113
             return candidate
     return None
 
