@@ -19,8 +19,8 @@ from typing import Any, Self
 from components import secrets
 from components.settings import NAMESPACE, Settings, find_charts, parse
 from toolchain import SetupError
-from toolchain.layout import Layout, environment
-from toolchain.local_stack import REHEARSAL, accounts_of, prepare
+from toolchain.layout import Layout
+from toolchain.local_stack import REHEARSAL, environment_of, prepare
 from toolchain.stamp import Stamp
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -125,9 +125,9 @@ class Program:
         if not (local or stack == REHEARSAL):
             return cls(stack, dict(os.environ))
         layout = Layout.of(PROJECT, os.environ)
-        settings = environment(layout, os.environ, fallback_pair=Stamp(layout.stamp).pair == "fallback")
-        settings |= accounts_of(stack, layout)
         try:
+            fallback = Stamp(layout.stamp).pair == "fallback"
+            settings = environment_of(stack, layout, os.environ, fallback_pair=fallback)
             return cls(stack, settings, prepare(stack, layout, settings))
         except SetupError as error:
             raise ProgramError(str(error)) from None

@@ -14,7 +14,7 @@ import psutil
 import yaml
 
 from components.settings import GROUPS, NAMESPACE, Settings, parse
-from rehearsal.chart_source import ChartSource
+from rehearsal.chart_source import ChartSource, choose
 from rehearsal.control_plane import PROJECT
 from rehearsal.service import stand_in_secrets
 from toolchain import SetupError
@@ -76,7 +76,7 @@ class Stack:
         self.layout = layout if folder == FOLDER else OwnLayout(layout.root, layout.shared, folder)
         self.accounts = folder / "accounts.db"
         fallback = Stamp(layout.stamp).pair == "fallback"
-        self.environment = environment(self.layout, os.environ, fallback_pair=fallback) | {
+        self.environment = environment(self.layout, os.environ, fallback_pair=fallback, stand_ins=True) | {
             "ANTON_ACCOUNTS": str(self.accounts),
             "KUBECONFIG": str(kubeconfig),  # nothing may fall back to the user's
         }
@@ -88,12 +88,14 @@ class Stack:
         return self.layout.stacks / f"Pulumi.{REHEARSAL}.yaml"
 
     def prepare(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write the stack file: the committed one with `changes` laid over its groups, and where the charts are.
+        """Write the stack file: the committed one with `changes` laid over its groups; choose the charts.
 
         Raises StackError when there is no stack to be made.
         """
         committed = groups_of(PROJECT / f"Pulumi.{REHEARSAL}.yaml")
         groups = {key: merged(committed.get(key, {}), change) for key, change in changes.items()}
+        self.charts = choose(os.environ, PROJECT)
+        self.environment["CHARTS_DIR"] = str(self.charts.folder)
         for folder in (self.layout.stacks, self.layout.state):
             folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -15,6 +15,7 @@ import yaml
 
 from components.settings import NAMESPACE
 from rehearsal.control_plane import ControlPlane
+from rehearsal.stack import merged
 from tests.configs import PROJECT
 from toolchain.layout import Layout, search_path
 
@@ -66,34 +67,28 @@ class Checkout:
         there.stamp.write_text(json.dumps(stamp | {"groups": {}}))
         return checkout
 
-    def set_up(self, *command: str, groups: tuple[str, ...] = ("preview",), loopback: bool = False) -> str:
-        """Run a command by way of set-up, as the make targets do, on loopback alone if asked; what it printed.
-
-        Fails the test when it fails.
-        """
-        done = self.try_to_set_up(*command, groups=groups, loopback=loopback)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def try_to_set_up(
-        self, *command: str, groups: tuple[str, ...] = ("preview",), loopback: bool = False
-    ) -> subprocess.CompletedProcess[str]:
-        """The same for a command that may fail."""
+    def rehearse(self, *arguments: str, loopback: bool = False) -> str:
+        """`make rehearse`, on loopback alone if asked; what it printed. Fails the test when it fails."""
         before = loopback_only() if loopback else []
-        return subprocess.run(
-            [*before, sys.executable, "toolchain/setup.py", *groups, "--", *command],
-            cwd=self.root,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
+        command = [*before, sys.executable, "toolchain/setup.py", "preview", "cluster"]
+        return self.run(*command, "--", "python", "-m", "rehearsal", *(arguments or ("up",)))
+
+    def preview(self, stack: str, *arguments: str, status: int = 0) -> str:
+        """`make preview` of a stack; what it printed. Fails the test when its exit status is another."""
+        command = ("pulumi", "preview", "--stack", stack, "--config-file", f".cache/stacks/Pulumi.{stack}.yaml")
+        setup = (sys.executable, "toolchain/setup.py", "preview", "--stack", stack)
+        return self.run(*setup, "--", *command, *arguments, status=status)
+
+    def run(self, *command: str, status: int = 0) -> str:
+        """What a command in this folder prints. Fails the test when its exit status is another."""
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=900, check=False
         )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout
 
     def change(self, stack: str, changes: Mapping[str, Any]) -> None:
         """Lay changes over the groups of a stack file; null removes a key."""
-        from rehearsal.stack import merged  # noqa: PLC0415 - not needed by all who use this module
-
         file = self.root / f"Pulumi.{stack}.yaml"
         document = yaml.safe_load(file.read_text())
         prefixed = {f"{NAMESPACE}:{group}": change for group, change in changes.items()}

@@ -78,9 +78,6 @@ class Rehearsal:
                 time.sleep(0.02)
             kill(process)
 
-    def up(self) -> str:
-        return self.checkout.set_up("python", "-m", "rehearsal", "up", groups=("preview", "cluster"))
-
     def has(self, path: str) -> Callable[[], bool]:
         """Whether the cluster has any object at an API path."""
         return lambda: bool(self.checkout.plane.get(path)["items"])
@@ -94,7 +91,7 @@ def test_update_killed_at_any_kind_of_moment_becomes_whole(checkout: Checkout) -
     """The state file, a release, something in an account, an object; then once more without a kill."""
     checkout.change("rehearsal", SMALL)
     rehearsal = Rehearsal(checkout)
-    checkout.set_up("python", "-m", "rehearsal", "start", groups=("preview", "cluster"))
+    checkout.rehearse("start")
 
     rehearsal.killed_when(lambda: rehearsal.state.exists() and b"NodePatch" in rehearsal.state.read_bytes())
     releases = "/api/v1/namespaces/{}/secrets?labelSelector=owner%3Dhelm,status%3Dpending-install"
@@ -108,13 +105,13 @@ def test_update_killed_at_any_kind_of_moment_becomes_whole(checkout: Checkout) -
     rehearsal.killed_when(rehearsal.has("/apis/apps/v1/namespaces/network/deployments?labelSelector=app=cloudflared"))
     assert "Deployment" in rehearsal.state.read_text(), "it was killed while the Deployment was being made"
 
-    assert "ended before its time" in rehearsal.up()
+    assert "ended before its time" in checkout.rehearse()
     (tunnel,) = rehearsal.tunnels()
     assert tunnel.id != orphan.id, "the tunnel that nobody answered for is gone"
     secrets = checkout.plane.get("/api/v1/namespaces/network/secrets")["items"]
     tokens = [item for item in secrets if item["metadata"]["name"].startswith("cloudflare-connector-token")]
     assert len(tokens) == 1, "no Secret with a name that Pulumi made up is left behind"
-    said = rehearsal.up()
+    said = checkout.rehearse()
     assert "ended before its time" not in said and "preview" in said
     assert "create" not in said and "update" not in said, "nothing was left to do"
 

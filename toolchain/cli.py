@@ -30,14 +30,15 @@ def main(arguments: Sequence[str], root: Path) -> int:
     layout = Layout.of(root, os.environ)
     try:
         stamp = _set_up(groups, layout, refresh=options.refresh)
-        settings = environment(layout, os.environ, fallback_pair=stamp.pair == "fallback")
+        fallback = stamp.pair == "fallback"
+        settings = environment(layout, os.environ, fallback_pair=fallback)
         if options.anton:
             settings = {**os.environ, **direct_loopback(os.environ), "PATH": settings["PATH"]}
         if options.stack:
-            from toolchain.local_stack import accounts_of, prepare  # noqa: PLC0415 - only where needed: it costs time
+            from toolchain.local_stack import environment_of, prepare  # noqa: PLC0415 - only where needed: costs time
 
+            settings = environment_of(options.stack, layout, os.environ, fallback_pair=fallback)
             prepare(options.stack, layout, settings)
-            settings |= accounts_of(options.stack, layout)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1

@@ -112,15 +112,21 @@ def provide_kubernetes_plugin(
     newest, fallback = (plugin_path(layout.pulumi_home, "kubernetes", versions[pair]) for pair in PAIRS)
     if newest.exists() or take_users_plugin(newest) or download("kubernetes", versions["newest"], layout, progress):
         progress.doing(f"version {versions['newest']}")
-        shutil.rmtree(fallback.parent, ignore_errors=True)
+        for home in (layout.pulumi_home, layout.stand_in_home):
+            shutil.rmtree(plugin_path(home, "kubernetes", versions["fallback"]).parent, ignore_errors=True)
         shutil.rmtree(layout.venv_newest, ignore_errors=True)  # the main environment has the newest SDKs now
-        return "newest", [newest]
+        return "newest", _in_both_homes(newest, layout)
     progress.note(
         f"The official plugin {versions['newest']} can't be downloaded here: using the pair "
         f"{versions['fallback']}, SDK and plugin, the plugin built from source. `make refresh` tries again."
     )
     folder = gobuild.provide(tool, layout, progress)
-    return "fallback", [place(folder / fallback.name, fallback)]
+    return "fallback", _in_both_homes(place(folder / fallback.name, fallback), layout)
+
+
+def _in_both_homes(plugin: Path, layout: Layout) -> list[Path]:
+    """Place a plugin of the project's Pulumi home in that of the stand-ins too, and return both."""
+    return [plugin, place(plugin, layout.stand_in_home / plugin.relative_to(layout.pulumi_home))]
 
 
 def plugin_path(home: Path, name: str, version: str) -> Path:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from toolchain import SetupError
 from toolchain.console import Progress, exclusive
-from toolchain.layout import Layout
+from toolchain.layout import Layout, environment
 
 REHEARSAL = "rehearsal"
 """The stack of `make rehearse`: always in local state, with its accounts beside its control plane."""
@@ -114,6 +114,23 @@ def _local_text(stack: str, layout: Layout) -> str:
             f"Use your login and backend instead: pulumi preview --stack {stack}"
         )
     return _OWN_SECRETS.sub("", text)
+
+
+def environment_of(stack: str, layout: Layout, environ: Mapping[str, str], *, fallback_pair: bool) -> dict[str, str]:
+    """The environment for commands on the local stack `stack`.
+
+    The rehearsal's has its own accounts behind the stand-ins, and the charts that `make rehearse` takes. Raises
+    SetupError when there are none to be had.
+    """
+    if stack != REHEARSAL:
+        return environment(layout, environ, fallback_pair=fallback_pair)
+    settings = environment(layout, environ, fallback_pair=fallback_pair, stand_ins=True)
+    settings["ANTON_ACCOUNTS"] = str(layout.cache / "rehearsal/accounts.db")
+    command = [sys.executable, str(layout.root / "rehearsal/chart_source.py")]
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SetupError(done.stderr.strip())
+    return settings | {"CHARTS_DIR": done.stdout.strip()}
 
 
 def _with_groups(text: str, groups: Mapping[str, object], layout: Layout) -> str:

@@ -133,6 +133,23 @@ def test_a_cloud_plugin_that_the_user_has_is_used_and_stays_theirs(layout: Layou
 
 
 @pytest.mark.usefixtures("quick_venvs")
+def test_rehearsals_have_the_stand_ins_whatever_plugins_the_user_has(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_DOWNLOADS", "yes")
+    for plugin in cloud_plugins(layout):
+        script(tmp_path / "home/.pulumi/plugins" / plugin.parent.name / plugin.name, "theirs")
+    set_up(layout)
+    for plugin in cloud_plugins(layout):
+        assert plugin.read_text() == "theirs"
+        assert "rehearsal/stand_in.py" in (layout.stand_in_home / plugin.relative_to(layout.pulumi_home)).read_text()
+    kubernetes = layout.pulumi_home / "plugins/resource-kubernetes-v4.34.2/pulumi-resource-kubernetes"
+    assert kubernetes.samefile(layout.stand_in_home / kubernetes.relative_to(layout.pulumi_home))
+    shutil.rmtree(layout.stand_in_home)
+    assert "plugins" in set_up(layout), "set-up must notice that they are gone"
+
+
+@pytest.mark.usefixtures("quick_venvs")
 def test_after_one_download_has_failed_no_other_is_tried(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
 

@@ -27,6 +27,9 @@ def test_make_targets_use_local_state_whatever_the_user_is_logged_in_to(layout: 
         "PULUMI_ACCESS_TOKEN": "theirs",
         "PULUMI_HOME": "/theirs",
         "PULUMI_STACK": "theirs",
+        "PULUMI_DEBUG_PROVIDERS": "cloudflare:1",
+        "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
+        "PYTHONPATH": "/theirs",
         "EDITOR": "vi",
     }
     result = environment(layout, users, fallback_pair=False)
@@ -36,8 +39,39 @@ def test_make_targets_use_local_state_whatever_the_user_is_logged_in_to(layout: 
         "PULUMI_CONFIG_PASSPHRASE": LOCAL_PASSPHRASE,
         "PULUMI_HOME": str(layout.pulumi_home),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_IGNORE_AMBIENT_PLUGINS": "true",
+        "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
         "EDITOR": "vi",
     }
+
+
+def test_stand_ins_have_a_home_of_their_own_in_which_nothing_is_downloaded(layout: Layout) -> None:
+    official, stand_ins = (environment(layout, {}, fallback_pair=False, stand_ins=each) for each in (False, True))
+    own = {
+        "PULUMI_HOME": str(layout.stand_in_home),
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+    }
+    assert stand_ins == official | own
+    assert official["PULUMI_HOME"] != own["PULUMI_HOME"]
+
+
+@pytest.mark.parametrize(
+    ("users", "added"),
+    [
+        ({}, {}),
+        ({"no_proxy": "example.org"}, {}),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, "localhost,127.0.0.1,::1"),
+        ({"http_proxy": "http://proxy:3128", "NO_PROXY": "example.org"}, "example.org,localhost,127.0.0.1,::1"),
+    ],
+)
+def test_a_proxy_of_the_user_is_none_for_servers_on_this_machine(
+    layout: Layout, users: dict[str, str], added: str | dict[str, str]
+) -> None:
+    result = environment(layout, users, fallback_pair=False)
+    if added:
+        assert (result["no_proxy"], result["NO_PROXY"]) == (added, added)
+    else:
+        assert users.items() <= result.items() and "NO_PROXY" not in result
 
 
 @pytest.mark.parametrize("fallback", [True, False])

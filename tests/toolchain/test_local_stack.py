@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.toolchain.fakes import FAKE_PROGRAM, script
 from toolchain import SetupError, cli, local_stack
@@ -29,22 +30,48 @@ def test_local_stack_has_its_salt_in_a_copy_and_the_committed_file_stays_as_it_i
     assert committed.read_bytes() == before
 
 
-@pytest.mark.parametrize("stack", ["rehearsal", "prod"])
-def test_a_plan_of_the_rehearsal_finds_the_accounts_that_it_works_on(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch, stack: str
-) -> None:
+def run_with(layout: Layout, monkeypatch: pytest.MonkeyPatch, stack: str) -> dict[str, str]:
+    """The environment that `setup.py --stack` runs a command in."""
     seen: dict[str, str] = {}
 
     def run(command: list[str], settings: dict[str, str]) -> int:
         seen.update(settings)
         return len(command)
 
+    script(layout.root / "rehearsal/chart_source.py", "print('/where/the/charts/are')\n")
     monkeypatch.delenv("ANTON_ACCOUNTS", raising=False)
     monkeypatch.setattr(cli, "_set_up", lambda *_, **__: Stamp(layout.stamp))
     monkeypatch.setattr(local_stack, "prepare", lambda *_: None)
     monkeypatch.setattr(cli, "_replace_process", run)
     assert cli.main(["--stack", stack, "--", "true"], layout.root) == 1
-    assert seen.get("ANTON_ACCOUNTS") == (f"{layout.cache}/rehearsal/accounts.db" if stack == "rehearsal" else None)
+    return seen
+
+
+def test_a_plan_of_the_rehearsal_finds_the_accounts_charts_and_plugins_that_it_works_with(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = run_with(layout, monkeypatch, "rehearsal")
+    assert seen["ANTON_ACCOUNTS"] == f"{layout.cache}/rehearsal/accounts.db"
+    assert seen["CHARTS_DIR"] == "/where/the/charts/are"
+    assert seen["PULUMI_HOME"] == str(layout.stand_in_home)
+
+
+def test_a_plan_of_another_stack_has_no_accounts_and_the_official_plugins(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = run_with(layout, monkeypatch, "prod")
+    assert not {"ANTON_ACCOUNTS", "CHARTS_DIR"} & seen.keys()
+    assert seen["PULUMI_HOME"] == str(layout.pulumi_home)
+
+
+def test_groups_that_are_given_take_the_place_of_the_committed_ones_and_no_other(layout: Layout) -> None:
+    (layout.root / "Pulumi.prod.yaml").write_text("config:\n  anton-network:a:\n    b: 1\n  anton-network:c: {d: 2}\n")
+    script(layout.bin / "pulumi", FAKE_PROGRAM)
+    settings = environment(layout, os.environ, fallback_pair=True)
+    text = local_stack.prepare("prod", layout, settings, {"a": {"b": 3}}).read_text()
+    assert yaml.safe_load(text)["config"] == {"anton-network:a": {"b": 3}, "anton-network:c": {"d": 2}}
+    text = local_stack.prepare("prod", layout, settings).read_text()
+    assert yaml.safe_load(text)["config"] == {"anton-network:a": {"b": 1}, "anton-network:c": {"d": 2}}, "nothing stays"
 
 
 def test_a_changed_stack_file_reaches_the_local_stack_without_a_new_one(layout: Layout) -> None:
