@@ -51,7 +51,14 @@ def choose_own(layout: Layout, limits: Mapping[str, str], environ: Mapping[str, 
     if not _numbers(limits["at_least"]) <= version < _numbers(limits["below"]):
         shown = ".".join(map(str, version))
         return None, f"{pulumi} is {shown}, needed is at least {limits['at_least']} and below {limits['below']}"
+    if not _host_of(pulumi):
+        return None, f"{pulumi} has no {_HOST} beside it"
     return pulumi, ""
+
+
+def _host_of(pulumi: Path) -> Path | None:
+    """The language host beside a pulumi, which is where that one looks: those on PATH are ignored (layout.py)."""
+    return find_executable(_HOST, [str(pulumi.resolve().parent)])
 
 
 def provide_pulumi(tool: GoTool, limits: Mapping[str, str], layout: Layout, progress: Progress) -> list[Path]:
@@ -69,7 +76,7 @@ def provide_pulumi(tool: GoTool, limits: Mapping[str, str], layout: Layout, prog
 def provide_language_host(tool: GoTool, limits: Mapping[str, str], layout: Layout, progress: Progress) -> list[Path]:
     """Make the Python language host of the chosen pulumi available, and return its path."""
     own, _ = choose_own(layout, limits, os.environ)
-    host = own and find_executable(_HOST, [str(own.resolve().parent), str(own.parent)])
+    host = own and _host_of(own)
     if host:
         for name in tool.executables:
             (layout.bin / name).unlink(missing_ok=True)

@@ -62,7 +62,8 @@ def test_help_in_a_fresh_clone_makes_the_environment_alone_and_says_so(
 def test_help_with_the_users_own_pulumi_expects_that_it_can_download(
     layout: Layout, fakes: Path, monkeypatch: pytest.MonkeyPatch, quick_venvs: list[tuple[str, str]]
 ) -> None:
-    script(fakes / "pulumi", FAKE_PROGRAM)
+    for name in ("pulumi", "pulumi-language-python"):
+        script(fakes / name, FAKE_PROGRAM)
     set_up(layout, "environment")
     set_up(layout, "preview")
     assert quick_venvs == [("venv", "newest"), ("venv", "fallback")], "where it can't, the packages follow the plugin"

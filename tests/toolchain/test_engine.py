@@ -45,16 +45,25 @@ def test_a_pulumi_installed_later_replaces_the_built_one(layout: Layout, fakes: 
     set_up(layout)
     assert (layout.bin / "pulumi").exists()
     script(fakes / "pulumi", FAKE_PROGRAM)
+    script(fakes / "pulumi-language-python", FAKE_PROGRAM)
     set_up(layout)
     assert not (layout.bin / "pulumi").exists()
 
 
 @pytest.mark.usefixtures("quick_venvs")
-def test_a_pulumi_without_its_language_host_gets_the_built_host(layout: Layout, fakes: Path) -> None:
-    script(fakes / "pulumi", FAKE_PROGRAM)
-    set_up(layout)
-    assert builds(fakes)[0] == "pulumi-language-python"
+def test_a_pulumi_without_its_language_host_beside_it_is_left_alone(
+    layout: Layout, fakes: Path, tmp_path: Path
+) -> None:
+    """It would find no host: those on PATH, such as a built one, are ignored with all other plugins there."""
+    (fakes / "pulumi").symlink_to(script(tmp_path / "installed/pulumi", FAKE_PROGRAM))
+    script(fakes / "pulumi-language-python", FAKE_PROGRAM)
+    said = set_up(layout)
+    assert builds(fakes)[:2] == ["pulumi", "pulumi-language-python"]
+    assert "has no pulumi-language-python beside it" in said
     assert os.access(layout.bin / "pulumi-language-python-exec", os.X_OK), "the host runs this script"
+    script(tmp_path / "installed/pulumi-language-python", FAKE_PROGRAM)
+    set_up(layout, refresh=True)
+    assert not (layout.bin / "pulumi").exists(), "a symbolic link leads to both"
 
 
 def test_without_the_official_plugin_the_pair_that_can_be_built_is_used_and_named(

@@ -126,7 +126,8 @@ def test_go_is_not_needed_where_nothing_has_to_be_built(
     layout: Layout, fakes: Path, monkeypatch: pytest.MonkeyPatch, quick_venvs: list[tuple[str, str]]
 ) -> None:
     (fakes / "go").unlink()
-    script(fakes / "pulumi", FAKE_PROGRAM)
+    for name in ("pulumi", "pulumi-language-python"):
+        script(fakes / name, FAKE_PROGRAM)
     script(fakes / "pulumi-language-python", FAKE_PROGRAM)
     monkeypatch.setenv("FAKE_DOWNLOADS", "yes")
     set_up(layout)
