@@ -1,7 +1,8 @@
 """Which Helm charts a rehearsal uses: upstream's where they are at hand, else the stand-ins of `rehearsal/charts`.
 
 A stand-in has upstream's name and version, so that the program sees no difference; its content, and with it the digest,
-is another. It therefore has a lock file of its own, which the stack's `charts.lock` setting names.
+is another. It therefore has a lock file of its own, which the stack's `charts.lock` setting names; so may upstream's
+charts, where they are not the publishers' archives.
 """
 
 import gzip
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.charts import LOCK, LockedChart, digest, read_lock
+from components.chart_lock import LOCK, LockedChart, digest, read_lock
 
 PROJECT = Path(__file__).resolve().parent.parent
 CHARTS = PROJECT / "rehearsal/charts"
@@ -35,12 +36,17 @@ class ChartSource:
     @property
     def settings(self) -> dict[str, str]:
         """The `charts` group of a stack file that takes charts from here."""
-        own = {} if self.lock.name == LOCK else {"lock": str(self.lock)}
+        own = {"lock": str(self.lock)} if self._brings_lock else {}
         return {"folder": str(self.folder), **own}
 
+    @property
+    def _brings_lock(self) -> bool:
+        return self.lock.parent == self.folder
+
     def __str__(self) -> str:
-        origin = self.folder if self.kind == "upstream" else CHARTS.relative_to(PROJECT)
-        return f"{self.kind} charts from {origin}"
+        if self.kind != "upstream":
+            return f"{self.kind} charts from {CHARTS.relative_to(PROJECT)}"
+        return f"{self.kind} charts from {self.folder}{f' with its own {LOCK}' if self._brings_lock else ''}"
 
 
 def choose(environ: Mapping[str, str], project: Path) -> ChartSource:
@@ -53,7 +59,8 @@ def choose(environ: Mapping[str, str], project: Path) -> ChartSource:
         raise NotADirectoryError(f"CHARTS_DIR={named} is not a folder")
     folder = (project / (named or "../shared/charts")).resolve()
     if folder.is_dir():
-        return ChartSource("upstream", folder, project / LOCK)
+        own = folder / LOCK
+        return ChartSource("upstream", folder, own if own.is_file() else project / LOCK)
     return stand_in_charts(project / PACKAGED)
 
 
@@ -69,8 +76,8 @@ def stand_in_charts(folder: Path) -> ChartSource:
             continue
         content = archive(CHARTS / locked.name, locked.version)
         _write(folder / locked.archive, content)
-        entries.append(LockedChart(locked.name, locked.version, "rehearsal/charts", digest(content)))
-    _write(folder / STAND_IN_LOCK, "\n".join(map(_as_toml, entries)).encode())
+        entries.append(LockedChart(locked.name, locked.version, digest(content)))
+    _write(folder / STAND_IN_LOCK, "\n".join(entry.as_toml() for entry in entries).encode())
     return ChartSource("stand-in", folder, folder / STAND_IN_LOCK)
 
 
@@ -86,11 +93,6 @@ def archive(chart: Path, version: str) -> bytes:
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     return gzip.compress(packed.getvalue(), mtime=0)
-
-
-def _as_toml(entry: LockedChart) -> str:
-    lines = [f'{key} = "{value}"' for key, value in vars(entry).items()]
-    return "\n".join(["[[chart]]", *lines, ""])
 
 
 def _write(path: Path, content: bytes) -> None:
