@@ -67,25 +67,29 @@ class Checkout:
         there.stamp.write_text(json.dumps(stamp | {"groups": {}}))
         return checkout
 
-    def rehearse(self, *arguments: str, loopback: bool = False) -> str:
-        """`make rehearse`, on loopback alone if asked; what it printed. Fails the test when it fails."""
+    def rehearse(self, command: str = "up", *arguments: str, loopback: bool = False) -> str:
+        """`make rehearse`, on loopback alone if asked; all that it printed. Fails the test when it fails."""
         before = loopback_only() if loopback else []
-        command = [*before, sys.executable, "toolchain/setup.py", "preview", "cluster"]
-        return self.run(*command, "--", "python", "-m", "rehearsal", *(arguments or ("up",)))
+        setup = (*before, sys.executable, "toolchain/setup.py", "preview", "cluster", "--")
+        done = self._run(*setup, "python", "-m", "rehearsal", command, *arguments)
+        return done.stdout + done.stderr
 
     def preview(self, stack: str, *arguments: str, status: int = 0) -> str:
-        """`make preview` of a stack; what it printed. Fails the test when its exit status is another."""
+        """`make preview` of a stack; its standard output. Fails the test when its exit status is another."""
         command = ("pulumi", "preview", "--stack", stack, "--config-file", f".cache/stacks/Pulumi.{stack}.yaml")
-        setup = (sys.executable, "toolchain/setup.py", "preview", "--stack", stack)
-        return self.run(*setup, "--", *command, *arguments, status=status)
+        setup = (sys.executable, "toolchain/setup.py", "preview", "--stack", stack, "--")
+        return self._run(*setup, *command, *arguments, status=status).stdout
 
-    def run(self, *command: str, status: int = 0) -> str:
-        """What a command in this folder prints. Fails the test when its exit status is another."""
+    def anton(self, *arguments: str, status: int = 0) -> str:
+        """`./anton`; its standard output. Fails the test when its exit status is another."""
+        return self._run("./anton", *arguments, status=status).stdout
+
+    def _run(self, *command: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=900, check=False
         )
         assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout
+        return done
 
     def change(self, stack: str, changes: Mapping[str, Any]) -> None:
         """Lay changes over the groups of a stack file; null removes a key."""

@@ -100,7 +100,7 @@ def test_change_of_the_stack_file_is_in_preview_and_diff_and_is_what_the_rehears
     changed = [step for step in steps if step["op"] not in {"same", "read"}]
     planned = json.dumps([(step.get("newState") or {}).get("inputs") for step in changed])
     assert [group for group, (_, mark) in CHANGES.items() if mark not in planned] == []
-    shown = checkout.run("./anton", "-s", "rehearsal", "diff", "--json", status=1)
+    shown = checkout.anton("-s", "rehearsal", "diff", "--json", status=1)
     assert [group for group, (_, mark) in CHANGES.items() if mark not in shown] == []
     done = Outcome.of(checkout.rehearse("up", "--verbose").splitlines())
     assert done.changes == len(changed)

@@ -102,7 +102,8 @@ def test_update_killed_at_any_kind_of_moment_becomes_whole(checkout: Checkout) -
     rehearsal.killed_when(rehearsal.tunnels)
     (orphan,) = rehearsal.tunnels()
 
-    rehearsal.killed_when(rehearsal.has("/apis/apps/v1/namespaces/network/deployments?labelSelector=app=cloudflared"))
+    deployments = "/apis/apps/v1/namespaces/network/deployments"
+    rehearsal.killed_when(rehearsal.has(f"{deployments}?fieldSelector=metadata.name=cloudflared"))
     assert "Deployment" in rehearsal.state.read_text(), "it was killed while the Deployment was being made"
 
     assert "ended before its time" in checkout.rehearse()

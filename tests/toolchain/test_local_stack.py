@@ -39,6 +39,7 @@ def run_with(layout: Layout, monkeypatch: pytest.MonkeyPatch, stack: str) -> dic
         return len(command)
 
     script(layout.root / "rehearsal/chart_source.py", "print('/where/the/charts/are')\n")
+    script(layout.venv / "bin/python", f"#!/bin/sh\nexec '{sys.executable}' \"$@\"\n")
     monkeypatch.delenv("ANTON_ACCOUNTS", raising=False)
     monkeypatch.setattr(cli, "_set_up", lambda *_, **__: Stamp(layout.stamp))
     monkeypatch.setattr(local_stack, "prepare", lambda *_: None)
