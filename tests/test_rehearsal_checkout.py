@@ -24,7 +24,7 @@ exit 1
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "physical": ({"nodes": {"k8s-1": {"rack": "shelf-2"}}}, "shelf-2"),
-    "cilium": ({"bandwidthManager": {"bbr": True}}, '"bbr": true'),
+    "cilium": ({"operator": {"resources": {"limits": {"memory": "257Mi"}}}}, "257Mi"),
     "loadBalancer": ({"pools": {"lan": {"stop": "192.168.1.109"}}}, "192.168.1.109"),
     "certificates": ({"internalCa": {"renewBeforeDays": 21}}, "504h"),
     "ingress": ({"classes": {"internal": {"tuning": {"clientMaxBodySize": "61m"}}}}, "61m"),
@@ -32,7 +32,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "cloudflare": ({"tunnel": {"name": "other-tunnel"}}, "other-tunnel"),
     "applications": ({"wiki": {"port": 8081}}, "8081"),
     "networkPolicies": ({"namespaces": {"production": {"flows": {"frontend-to-backend": {"port": 8082}}}}}, "8082"),
-    "discovery": ({"lanDns": {"ttlSeconds": 61}}, "ttl 61"),
+    "discovery": ({"lanDns": {"upstreams": ["9.9.9.9", "1.0.0.1"]}}, "9.9.9.9"),
     "monitoring": ({"alerts": {"nginx": {"p95Seconds": 1.25}}}, "1.25"),
     "charts": ({"versions": {"cilium": "1.19.5"}}, "1.19.5"),
 }
