@@ -66,16 +66,16 @@ class Chart:
     timeout_seconds: int = RELEASE_TIMEOUT_SECONDS
 
 
-def lock_file(model: Charts, folder: Path | None, project: Path) -> Lock:
-    """The lock file that counts: the one that is set, else the folder's own, else the project's.
+def lock_file(model: Charts, folder: Path | None, project: Path) -> tuple[Path, Path | None]:
+    """The lock file that counts, and the folder that brought it along, if one did.
 
-    Raises OSError, ValueError, TypeError or KeyError, with the file's path in front, when it is broken.
+    It is the one that is set, else the folder's own, else the project's.
     """
     if model.lock:
-        return Lock.read(project / Path(model.lock).expanduser(), project)
+        return project / Path(model.lock).expanduser(), None
     if folder and (folder / LOCK).is_file() and not folder.samefile(project):
-        return Lock.read(folder / LOCK, project, folder)
-    return Lock.read(project / LOCK, project)
+        return folder / LOCK, folder
+    return project / LOCK, None
 
 
 def resolve(
