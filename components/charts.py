@@ -105,13 +105,14 @@ def resolve(
 
 
 def _remedies(entry: LockedChart, lock: Lock) -> str:
+    reach = f"either let this machine reach {entry.repository}, " if entry.repository else ""
     bring = "and name it: `pulumi config set --path charts.folder FOLDER`, or CHARTS_DIR=FOLDER in the environment"
     if entry.confirmed:
-        reach = f"either let this machine reach {entry.repository}, or " if entry.repository else ""
-        return f"{reach}put {entry.archive} into a folder {bring}"
+        return f"{reach}{'or ' if reach else ''}put {entry.archive} into a folder {bring}"
     return (
-        f"`{lock.command(entry.name, entry.version)}` pins it, once you have compared its digest with the publisher's; "
-        f"without internet access put {entry.archive} into a folder, run `make lock FOLDER=FOLDER` {bring}"
+        f"{reach}whose index must name the digest over TLS; or pin what it serves, once you have compared its digest "
+        f"with the publisher's: `{lock.command(entry.name, entry.version)}`; or put {entry.archive} into a folder, run "
+        f"`make lock FOLDER=FOLDER` {bring}"
     )
 
 

@@ -202,7 +202,8 @@ def test_index_without_a_digest_proves_nothing(digest: Any, project: Path, repos
     repository.publish(CONTENT, digest=digest)
     reason, remedy = refused(repository.entry(UNCONFIRMED), project)
     assert "nobody has confirmed the digest of demo 1.2.3, and the index of http://127.0.0.1" in reason
-    assert "`make lock CHART=demo VERSION=1.2.3` pins it" in remedy
+    assert "pin what it serves" in remedy
+    assert "`make lock CHART=demo VERSION=1.2.3`" in remedy
     assert "/files/demo-1.2.3.tgz" not in repository.asked
 
 

@@ -223,6 +223,7 @@ def test_faults_under_a_folders_own_lock_name_its_command(own_lock: Path) -> Non
         ("[[chart", "can't be read"),
         ('[[chart]]\nname = "demo"', "can't be read"),
         ('[[chart]]\nname = "demo"\nversion = "1.2.3"\nsha256 = "abc"', "the sha256 of demo 1.2.3 is neither"),
+        ('[[chart]]\nname = "demo"\nversion = "1.2.3"\nsha256 = "unconfirmed"', "nor a repository that could be asked"),
         ("chart = 1", "can't be read"),
         ("", "can't be read"),
     ],

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from components.chart_lock import LOCK, read_lock
+from tests.chart_repository import repacked
 from tests.configs import PROJECT, chart_settings, merged, running_cluster_config, stack_config
 from tests.engine import Plan, Stack, differences, require_engine
+from toolchain.lock_chart import pin_folder
 
 pytestmark = pytest.mark.engine
 
@@ -71,6 +74,24 @@ def test_plan_does_not_depend_on_where_the_charts_lie(stack: Stack, tmp_path: Pa
     elsewhere.symlink_to(chart_settings()["folder"])
     here, there = planned(stack), planned(stack, {"charts": {"folder": str(elsewhere)}})
     assert here.inputs() == there.inputs()
+
+
+def test_plan_is_that_of_the_publishers_archives_where_others_hold_the_same_files(stack: Stack, tmp_path: Path) -> None:
+    for archive in Path(chart_settings()["folder"]).glob("*.tgz"):
+        (tmp_path / archive.name).write_bytes(repacked(archive.read_bytes()))
+    pin_folder(tmp_path, [])
+    here, there = planned(stack), planned(stack, {"charts": {"folder": str(tmp_path), "lock": None}})
+    assert here.inputs() == there.inputs()
+    assert len(list(PROJECT.glob(f".cache/charts/*/{read_lock(tmp_path / LOCK)[0].sha256}"))) == 1
+
+
+def test_folders_own_lock_is_said_in_one_line(stack: Stack, tmp_path: Path) -> None:
+    for archive in Path(chart_settings()["folder"]).glob("*.tgz"):
+        (tmp_path / archive.name).symlink_to(archive)
+    pin_folder(tmp_path, [])
+    stack.configure(shipped({"charts": {"folder": str(tmp_path), "lock": None}}))
+    diagnostics = stack.command("preview").stdout.partition("Diagnostics:")[2]
+    assert diagnostics.count(f"Charts come from {tmp_path}, as its own charts.lock says") == 1
 
 
 def test_changed_body_size_changes_one_value_of_one_release_and_nothing_else(stack: Stack) -> None:

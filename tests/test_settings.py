@@ -512,7 +512,7 @@ def test_charts_folder_of_the_environment_counts_where_the_config_names_none(mon
 
 
 def test_only_settings_reads_config_environment_or_files() -> None:
-    """The rule of the house that keeps every value findable; chart_*.py read archives and lock files, sdk.py the SDK."""
+    """The rule of the house that keeps every value findable; chart_*.py read archives and locks, sdk.py the SDK."""
     readers = ("pulumi.Config", "os.environ", "getenv", "read_text", "open(")
     found = {
         path.name
