@@ -33,7 +33,7 @@ class ChartUnavailableError(Exception):
 class LockedChart:
     """One entry of a lock file; without a repository the archive can only come from a folder.
 
-    Raises ValueError when `sha256` is neither a digest nor UNCONFIRMED, or UNCONFIRMED where no repository can be asked.
+    Raises ValueError when `sha256` is neither a digest nor UNCONFIRMED, or is that where no repository can be asked.
     """
 
     name: str

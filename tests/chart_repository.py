@@ -117,10 +117,12 @@ def answer(request: BaseHTTPRequestHandler, repository: Repository) -> None:
 
 
 def drip(request: BaseHTTPRequestHandler, repository: Repository, start: bytes) -> None:
-    """A byte now and then, until the test is over or the reader gone."""
+    """A byte now and then, until the test is over, the reader gone, or ten seconds: then the answer just ends."""
     try:
         request.wfile.write(start)
-        while not repository.closing.wait(0.05):
+        for _ in range(200):
+            if repository.closing.wait(0.05):
+                break
             request.wfile.write(b"x")
             request.wfile.flush()
     except OSError:

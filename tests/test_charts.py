@@ -116,8 +116,8 @@ def test_two_archives_of_one_content_stay_both_at_hand(
     assert (len(paths), repository.asked) == (1, [])
 
 
-@pytest.mark.parametrize("damage", [CONTENT[:100], b"", CHANGED])
-@pytest.mark.parametrize("content", [CONTENT, REPACKED])
+@pytest.mark.parametrize("damage", [CONTENT[:100], b"", CHANGED], ids=["truncated", "empty", "changed"])
+@pytest.mark.parametrize("content", [CONTENT, REPACKED], ids=["publisher's", "packed again"])
 def test_damaged_chart_in_the_cache_is_fetched_again(
     content: bytes, damage: bytes, tmp_path: Path, project: Path, folder: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_index_without_a_digest_is_said(tmp_path: Path, repository: Repository) 
         (archive("name: other\nversion: 1.2.3"), "has other in a folder of another name"),
         (archive("name: demo\nversion: 1.2.4"), "holds demo 1.2.4"),
     ],
+    ids=["junk", "another chart", "another version"],
 )
 def test_locking_takes_nothing_but_that_chart(
     content: bytes, reason: str, tmp_path: Path, repository: Repository
@@ -149,6 +150,7 @@ def test_archives_are_compared_with_the_projects_lock(digest: str, remark: str, 
         ("demo-1.2.4.tgz", CONTENT, "demo-1.2.4.tgz holds demo 1.2.3: name it demo-1.2.3.tgz"),
         ("junk-1.0.0.tgz", b"junk", "junk-1.0.0.tgz is no archive of a chart"),
     ],
+    ids=["another version", "junk"],
 )
 def test_folder_with_something_else_is_not_locked(name: str, content: bytes, reason: str, folder: Path) -> None:
     (folder / name).write_bytes(content)
