@@ -1,18 +1,23 @@
-"""Shared by all tests: live credentials and the user's Pulumi and Kubernetes settings are out of reach."""
+"""Shared by all tests: surroundings that are the same for everybody, and which tests run on which worker."""
+
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from tests.surroundings import surroundings
+
 pytest_plugins = ("tests.live",)
 
-AMBIENT = ("PULUMI_ACCESS_TOKEN", "CLOUDFLARE_API_TOKEN", "TAILSCALE_API_KEY")
 
-
-@pytest.fixture(autouse=True)
-def no_ambient_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test can reach a cluster or an account by accident."""
-    for name in AMBIENT:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("KUBECONFIG", "/nonexistent/kubeconfig")
+def pytest_configure(config: pytest.Config) -> None:
+    """No test can reach a cluster, an account or a setting of the user by accident (surroundings.py)."""
+    home = tempfile.TemporaryDirectory(prefix="anton-home-", ignore_cleanup_errors=True)
+    config.add_cleanup(home.cleanup)
+    variables = surroundings(os.environ, Path(home.name))
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
