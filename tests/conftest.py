@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Those with one come first: they take longest. Of these, those that need the stack gone come last.
     """
     for item in items:
-        shared = [name for name in ("cluster", "small_cluster") if name in _fixtures(item)]
+        shared = [name for name in ("network", "small_network") if name in _fixtures(item)]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
     items.sort(key=lambda item: (item.get_closest_marker("cluster") is None, "destroyed" in _fixtures(item)))
 

@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -70,7 +72,6 @@ class Stack:
 
     def __init__(self, folder: Path, groups: Mapping[str, Any], kubeconfig: Path | None = None) -> None:
         self.folder = folder
-        self.first_update = ""
         self.file = folder / "Pulumi.test.yaml"
         self.environment = {
             **os.environ,
@@ -126,6 +127,18 @@ class Stack:
     def command(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a pulumi command on this stack."""
         return self.run(name, *self.own_file(), *arguments, check=check)
+
+    def kill(self) -> None:
+        """End all that works on this stack, at once: Pulumi, its language host, the program and plugins."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("ANTON_ACCOUNTS") == self.environment["ANTON_ACCOUNTS"]:
+                    process.suspend()  # none may see that another has gone
+                    found.append(process)
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def preview(self, *arguments: str) -> Plan:
         """The plan of `pulumi preview`."""

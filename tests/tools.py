@@ -45,7 +45,7 @@ def serving(
                 stop(server)
                 break
             time.sleep(0.02)
-    raise AssertionError(f"{server.args} does not serve: {server.communicate()[0]}")
+    raise AssertionError(f"{server.args!r} does not serve: {server.communicate()[0]}")
 
 
 def stop(server: subprocess.Popen[str]) -> None:
