@@ -159,16 +159,16 @@ def test_first_run_builds_what_is_missing_and_second_run_does_and_says_nothing(l
     first = run_cli(layout)
     assert first.returncode == 0, first.stderr
     assert builds(fakes) == ["pulumi", "pulumi-language-python", "."]
-    done = r"^\[1/5\] pulumi 3\.259\.0: building \(usually \d+ min\) \.\.\. done in 0:0\d$"
+    done = r"^\[1/5\] pulumi 3\.259\.0: building \(usually \d+ min\) \.\.\. done in \d+:\d\d$"
     assert re.search(done, first.stderr, re.MULTILINE)
     seconds = []
     for _ in range(5):
-        started = time.monotonic()
+        started = processor_time_of_children()
         again = run_cli(layout)
-        seconds.append(time.monotonic() - started)
+        seconds.append(processor_time_of_children() - started)
         assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert len(builds(fakes)) == 3, "a second run must not build"
-    assert min(seconds) < 0.3, f"deciding that nothing is to be done took {min(seconds):.2f} s"
+    assert min(seconds) < 0.3, f"deciding that nothing is to be done took {min(seconds):.2f} s of processor time"
 
 
 @pytest.mark.usefixtures("quick_venvs")
@@ -506,7 +506,7 @@ def test_an_interrupted_build_ends_its_children_and_leaves_nothing_half_made(
     )
     child = int(wait_for((fakes / "hanging").read_text))
     process.send_signal(sign)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on from here" in said
     assert [path.name for path in layout.tools.iterdir()] == [".pulumi.lock"]
@@ -533,7 +533,7 @@ def test_a_second_set_up_waits_for_the_first_and_says_so(layout: Layout) -> None
     assert holder.stdout
     assert holder.stdout.readline() == b"1\n"
     with exclusive(lock, Progress(0, stream, layout.logs)):
-        assert holder.wait(5) == 0, "the lock must be had only after its holder has gone"
+        assert holder.wait(60) == 0, "the lock must be had only after its holder has gone"
     holder.stdout.close()
     assert f"waiting for another command that holds {lock}" in stream.getvalue()
     with lock.open("a") as handle:
@@ -607,8 +607,9 @@ def test_a_terminal_sees_one_line_per_step_updated_in_place(layout: Layout) -> N
     progress.done()
     written = stream.getvalue()
     assert written.count("\n") == 1
-    assert "building (usually 3 min) ... 0:01" in written
-    assert re.search(r"\r\x1b\[K\[1/2\] pulumi 3\.259\.0: building \(usually 3 min\) \.\.\. done in 0:01\n$", written)
+    assert re.search(r"building \(usually 3 min\) \.\.\. \d+:\d\d\r", written)
+    last = r"\r\x1b\[K\[1/2\] pulumi 3\.259\.0: building \(usually 3 min\) \.\.\. done in \d+:\d\d\n$"
+    assert re.search(last, written)
 
 
 def test_a_pipe_gets_one_line_for_a_step_and_more_only_while_it_lasts(
@@ -619,13 +620,13 @@ def test_a_pipe_gets_one_line_for_a_step_and_more_only_while_it_lasts(
     progress.begin("helm", "helm 3.22.0")
     progress.doing("taken from the cache")
     progress.done()
-    assert stream.getvalue() == "[1/2] helm 3.22.0: taken from the cache ... done in 0:00\n"
+    assert re.fullmatch(r"\[1/2\] helm 3\.22\.0: taken from the cache \.\.\. done in \d+:\d\d\n", stream.getvalue())
     monkeypatch.setattr("toolchain.console._FIRST_LINE_SECONDS", 0.5)
     progress.begin("etcd", "etcd 3.6.16")
     progress.doing("building")
     progress.run([sys.executable, "-c", "import time; time.sleep(2.5)"])
     progress.done()
-    during, after = re.sub(r"0:0\d", "TIME", stream.getvalue()).splitlines()[1:]
+    during, after = re.sub(r"\d+:\d\d", "TIME", stream.getvalue()).splitlines()[1:]
     assert (during, after) == (
         "[2/2] etcd 3.6.16: building ... TIME",
         "[2/2] etcd 3.6.16: building ... done in TIME",
@@ -905,7 +906,12 @@ def test_pulumi_that_hangs_or_is_no_program_has_no_version(tmp_path: Path, fakes
     assert engine.version_of(script(tmp_path / "other", "#!/bin/sh\necho v3.259.0\n")) == (3, 259, 0)
 
 
-def wait_for(ready: Callable[[], Any], seconds: float = 15) -> Any:
+def processor_time_of_children() -> float:
+    """Of those that have ended: what else runs on the machine must not count."""
+    return os.times().children_user + os.times().children_system
+
+
+def wait_for(ready: Callable[[], Any], seconds: float = 60) -> Any:
     """Return the first true answer of `ready`, which may fail with OSError until then."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
