@@ -9,7 +9,7 @@ ifneq ($(CHARTS_DIR),)
 export CHARTS_DIR
 endif
 
-# One worker a core; tests of one file stay on one worker (tests/conftest.py).
+# Tests of one file stay on one worker; there are more workers than cores (tests/conftest.py).
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -64,8 +64,4 @@ checks:
 	ruff format --check .
 	ruff check .
 	mypy
-	@if [ -x .cache/venv-newest/bin/pytest ]; then \
-	  echo "Unit tests with the newest SDKs (those with the SDKs in use follow):"; \
-	  .cache/venv-newest/bin/python -m pytest -m unit -q $(PARALLEL) --ignore=tests/test_toolchain.py; \
-	fi
 	python -m pytest $(PARALLEL)

@@ -1,5 +1,6 @@
 """A stack on a control plane of its own, shared by tests: made once, and put back to that whatever a test has left."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -8,7 +9,8 @@ from typing import Any
 
 import psutil
 
-from rehearsal.accounts import Accounts, Record
+from components.settings import NAMESPACE
+from rehearsal.accounts import Accounts
 from rehearsal.control_plane import PROGRAMS
 from tests.api_objects import Object, Objects
 from tests.control_plane import ControlPlane, require_control_plane
@@ -85,11 +87,16 @@ class Network:
         shutil.copy(self._copy / self.accounts.path.name, self.stack.folder)
         self.plane.start()
 
-    def _traces(self) -> tuple[dict[Path, bytes], list[Record]]:
-        """What an update changes: state and locks, and the records of the accounts."""
-        files = {path: path.read_bytes() for path in (self.stack.folder / "state").rglob("*") if path.is_file()}
+    def _traces(self) -> tuple[Any, ...]:
+        """What an update changes: resources of the state, what was begun, locks, and the records of the accounts."""
+        state = self.stack.folder / "state/.pulumi"
+        try:
+            latest = json.loads((state / f"stacks/{NAMESPACE}/test.json").read_text())["checkpoint"]["latest"]
+        except (OSError, ValueError):
+            latest = {}
         with self.accounts.transaction() as account:
-            return files, account.all()
+            records = account.all()
+        return latest.get("resources"), latest.get("pending_operations"), [*state.glob("locks/**/*.json")], records
 
 
 @contextmanager
