@@ -12,7 +12,7 @@ endif
 # A variable of the command line: names like VERSION may well be in the environment for something else.
 said = $(if $(filter command,$(firstword $(origin $(1)))),$($(1)))
 
-# One worker a core; tests of one file stay on one worker (tests/conftest.py).
+# Tests of one file stay on one worker; there are more workers than cores (tests/conftest.py).
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -68,8 +68,4 @@ checks:
 	ruff format --check .
 	ruff check .
 	mypy
-	@if [ -x .cache/venv-newest/bin/pytest ]; then \
-	  echo "Unit tests with the newest SDKs (those with the SDKs in use follow):"; \
-	  .cache/venv-newest/bin/python -m pytest -m unit -q $(PARALLEL) --ignore=tests/toolchain; \
-	fi
 	python -m pytest $(PARALLEL)

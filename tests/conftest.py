@@ -1,30 +1,54 @@
-"""Shared by all tests: live credentials and the user's Pulumi and Kubernetes settings are out of reach."""
+"""Shared by all tests: surroundings that are the same for everybody, and which tests run on which worker."""
 
+import os
+import tempfile
+from pathlib import Path
+
+import hypothesis
 import pytest
+
+from tests.surroundings import surroundings
 
 pytest_plugins = ("tests.live",)
 
-AMBIENT = ("PULUMI_ACCESS_TOKEN", "CLOUDFLARE_API_TOKEN", "TAILSCALE_API_KEY")
+
+# An example takes as long as the machine needs, which may have other things to do.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
-@pytest.fixture(autouse=True)
-def no_ambient_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test can reach a cluster or an account by accident."""
-    for name in AMBIENT:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("KUBECONFIG", "/nonexistent/kubeconfig")
+def pytest_configure(config: pytest.Config) -> None:
+    """No test can reach a cluster, an account or a setting of the user by accident (surroundings.py)."""
+    home = tempfile.TemporaryDirectory(prefix="anton-home-", ignore_cleanup_errors=True)
+    config.add_cleanup(home.cleanup)
+    variables = surroundings(os.environ, Path(home.name))
+    os.environ.clear()
+    os.environ.update(variables)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More workers than cores: tests on a control plane wait for it half of their time."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, tests of one file stay together, and so do all that share a control plane.
+    """With several workers, tests of one file stay together, and so do all that share a network.
 
-    Those with one come first: they take longest. Of these, those that need the stack gone come last.
+    The longest come first. Of those on a network, tests that need the stack gone come last: others need it again.
     """
     for item in items:
-        shared = [name for name in ("cluster", "small_cluster") if name in _fixtures(item)]
+        shared = [name for name in ("network", "small_network") if name in _fixtures(item)]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
-    items.sort(key=lambda item: (item.get_closest_marker("cluster") is None, "destroyed" in _fixtures(item)))
+    items.sort(key=lambda item: (_rank(item), "destroyed" in _fixtures(item)))
+
+
+def _rank(item: pytest.Item) -> int:
+    """Where a test stands in the order of starting."""
+    if "network" in _fixtures(item):
+        return 0
+    marks = ("cluster", "newest", "engine", "render", "unit")
+    return next((number for number, mark in enumerate(marks, 1) if item.get_closest_marker(mark)), len(marks))
 
 
 def _fixtures(item: pytest.Item) -> list[str]:

@@ -5,18 +5,22 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from components.settings import NAMESPACE
 from tests.configs import PROJECT, STAND_IN_SECRETS
-from toolchain.layout import local_backend
+from toolchain.layout import Layout, environment, local_backend
 
 DISABLED_PROVIDERS = {"pulumi:disable-default-providers": ["kubernetes", "cloudflare", "tailscale"]}
+HANGS_SECONDS = 900
+"""No command takes that long, however much else the machine has to do."""
 IGNORED_TYPES = ("pulumi:pulumi:Stack", "pulumi:providers:", "anton:network:")
 
 
@@ -68,16 +72,13 @@ class Stack:
 
     def __init__(self, folder: Path, groups: Mapping[str, Any], kubeconfig: Path | None = None) -> None:
         self.folder = folder
-        self.first_update = ""
         self.file = folder / "Pulumi.test.yaml"
-        self.environment = {
-            **os.environ,
+        layout = Layout.of(PROJECT, os.environ)
+        self.environment = environment(layout, os.environ, fallback_pair=True, stand_ins=True) | {
             "HOME": str(folder / "home"),
             "KUBECONFIG": str(kubeconfig or folder / "no-kubeconfig"),
-            "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(PROJECT / ".cache/pulumi-home")),
             "PULUMI_BACKEND_URL": local_backend(folder / "state"),
             "PULUMI_CONFIG_PASSPHRASE": "test",
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
             "ANTON_ACCOUNTS": str(folder / "accounts.db"),
         }
         for name in ("home", "state"):
@@ -114,7 +115,7 @@ class Stack:
             env=self.environment | environment,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=HANGS_SECONDS,
             check=False,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -123,6 +124,18 @@ class Stack:
     def command(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a pulumi command on this stack."""
         return self.run(name, *self.own_file(), *arguments, check=check)
+
+    def kill(self) -> None:
+        """End all that works on this stack, at once: Pulumi, its language host, the program and plugins."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("ANTON_ACCOUNTS") == self.environment["ANTON_ACCOUNTS"]:
+                    process.suspend()  # none may see that another has gone
+                    found.append(process)
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def preview(self, *arguments: str) -> Plan:
         """The plan of `pulumi preview`."""

@@ -1,16 +1,16 @@
 """The shipped stack on a real API server: its configuration there, and fixtures that bring it up once for all tests."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
 from rehearsal.cluster import furnish
-from tests.api_objects import Object, Objects
 from tests.configs import chart_settings, core_config, merged, stack_config
-from tests.control_plane import ControlPlane, require_control_plane
-from tests.engine import Stack, require_engine
+from tests.control_plane import ControlPlane
+from tests.engine import Stack
+from tests.network import Network
 
 ACCESS: dict[str, Any] = stack_config("rehearsal")["cloudflare"]["access"]
 
@@ -33,7 +33,7 @@ def shipped(change: dict[str, Any] | None = None) -> dict[str, Any]:
 def small() -> dict[str, Any]:
     """Nodes, Cilium and its pools alone, at Cilium's older version, with little patience."""
     base = {
-        "charts": chart_settings() | {"versions": {"cilium": "1.19.5"}, "timeoutSeconds": 20},
+        "charts": chart_settings() | {"versions": {"cilium": "1.19.5"}, "timeoutSeconds": 30},
         "cilium": {"runningVersion": "1.19", "upgradeCompatibility": "1.19"},
         "kubernetes": {"protect": False},
         "monitoring": {"enabled": False},
@@ -47,60 +47,88 @@ def addresses() -> dict[str, str]:
     return {name: node["address"] for name, node in stack_config()["physical"]["nodes"].items()}
 
 
+def furnish_small(plane: ControlPlane) -> None:
+    """Bring nodes and Cilium's definitions into a control plane."""
+    plane.add_cilium_definitions()
+    plane.add_nodes(addresses())
+
+
+def furnish_shipped(plane: ControlPlane) -> None:
+    """Bring the shipped stack's nodes into a control plane, and the definitions that a cluster has by then."""
+    furnish(plane, stack_config()["physical"]["nodes"])
+
+
+_NETWORKS: dict[str, Network] = {}
+"""The networks that are up, by the fixture that made them."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Every test finds a shared network as its first update left it, whatever happened to other tests."""
+    for name, network in _NETWORKS.items():
+        if name in getattr(item, "fixturenames", ()):
+            network.restore()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed may not have undone what it did to the cluster."""
+    report = yield
+    if report.failed:
+        for name, network in _NETWORKS.items():
+            network.damaged |= name in getattr(item, "fixturenames", ())
+    return report
+
+
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane with the shipped stack's nodes and the definitions that a cluster has by then."""
-    require_control_plane()
-    require_engine()
-    plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """The shipped stack on a control plane of its own."""
+    yield from _shared("network", Network(tmp_path_factory.mktemp("network"), shipped, furnish_shipped))
+
+
+@pytest.fixture(scope="session")
+def small_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """A stack of few resources, quick to change, for what would disturb others."""
+    yield from _shared("small_network", Network(tmp_path_factory.mktemp("small-network"), small, furnish_small))
+
+
+def _shared(name: str, network: Network) -> Iterator[Network]:
+    _NETWORKS[name] = network
     try:
-        furnish(plane, stack_config()["physical"]["nodes"])
-        yield plane
+        yield network
     finally:
-        plane.stop()
+        del _NETWORKS[name]
+        network.plane.stop()
 
 
 @pytest.fixture(scope="session")
-def before(cluster: ControlPlane) -> dict[str, Object]:
-    """Every object of the control plane before the stack's first `up`."""
-    return Objects(cluster.kubeconfig).everything()
+def cluster(network: Network) -> ControlPlane:
+    """The control plane of the shipped stack."""
+    return network.plane
 
 
 @pytest.fixture(scope="session")
-def stack(cluster: ControlPlane, before: dict[str, Object], tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """The stack after its first `up`."""
-    stack = Stack(tmp_path_factory.mktemp("stack"), shipped(), cluster.kubeconfig)
-    stack.first_update = stack.command("up", "--yes", "--skip-preview").stdout
-    return stack
+def stack(network: Network) -> Stack:
+    """The shipped stack after its first `up`."""
+    return network.stack
 
 
 @pytest.fixture(scope="session")
-def destroyed(stack: Stack) -> str:
-    """What `destroy` of the stack printed. Tests with this fixture come last, as nothing is left (conftest.py)."""
-    stack.configure(shipped())
-    return stack.command("destroy", "--yes", "--skip-preview").stdout
+def destroyed(network: Network) -> str:
+    """What `destroy` of the stack printed; the first test with this fixture finds nothing left."""
+    return network.stack.command("destroy", "--yes", "--skip-preview").stdout
 
 
 @pytest.fixture(scope="session")
-def small_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane of its own for what would disturb others."""
-    require_control_plane()
-    require_engine()
-    plane = ControlPlane(tmp_path_factory.mktemp("small-control-plane"))
-    try:
-        plane.add_cilium_definitions()
-        plane.add_nodes(addresses())
-        yield plane
-    finally:
-        plane.stop()
+def small_cluster(small_network: Network) -> ControlPlane:
+    """The control plane of the small stack."""
+    return small_network.plane
 
 
 @pytest.fixture(scope="session")
-def small_stack(small_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """A stack of few resources after its first `up`, quick to change."""
-    stack = Stack(tmp_path_factory.mktemp("small-stack"), small(), small_cluster.kubeconfig)
-    stack.command("up", "--yes", "--skip-preview")
-    return stack
+def small_stack(small_network: Network) -> Stack:
+    """The small stack after its first `up`."""
+    return small_network.stack
 
 
 def connector_token(cluster: ControlPlane) -> str:

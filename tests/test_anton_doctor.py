@@ -1,9 +1,11 @@
 """What doctor makes of findings: causes first, unknown is not healthy, checks side by side, the line of a setting."""
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,14 +29,6 @@ def problem(subject: str, *after: str, mild: bool = False) -> Finding:
 
 def result(*findings: Finding, name: str = "check") -> Result:
     return Result(name, "title", findings, 0.1)
-
-
-def checks(*runs: tuple[str, float]) -> list[Check]:
-    def waiting(seconds: float) -> "Iterator[Finding]":
-        time.sleep(seconds)
-        yield note("thing", "as it should be")
-
-    return [Check(name, "title", "physical", lambda _, s=seconds: waiting(s)) for name, seconds in runs]  # type: ignore[misc]
 
 
 def test_what_follows_is_below_its_cause() -> None:
@@ -74,15 +68,31 @@ def test_unknown_is_neither_healthy_nor_a_finding() -> None:
     assert report.summary([partly, result()]) == {"total": 2, "healthy": 1, "warnings": 0, "critical": 0, "unknown": 1}
 
 
-def test_checks_take_no_longer_than_the_slowest_of_them_and_a_fifth() -> None:
-    """Thirty of them, as many as there are."""
-    slow = [("slow", 1.0), *((f"check-{number}", 0.5) for number in range(29))]
-    seen, finished = context({}), list[str]()
-    began = time.monotonic()
-    found = run_checks(checks(*slow), seen, lambda done: finished.append(done.check))
-    assert time.monotonic() - began < 1.2 * max(each.seconds for each in found)
-    assert [each.check for each in found] == [name for name, _ in slow]
-    assert finished[-1] == "slow"
+def test_checks_run_all_at_the_same_time_and_each_is_told_when_it_is_done() -> None:
+    """As many as there are: each waits until all others run as well, and the first until all others are done."""
+    together, others = threading.Barrier(len(CHECKS), timeout=60), threading.Event()
+    finished: list[str] = []
+
+    def done(result: Result) -> None:
+        finished.append(result.check)
+        if len(finished) == len(CHECKS) - 1:
+            others.set()
+
+    def waiting(name: str) -> Iterator[Finding]:
+        together.wait()
+        if name == names[0]:
+            assert others.wait(60)
+        yield note("thing", "as it should be")
+
+    names = [f"check-{number}" for number in range(len(CHECKS))]
+    found = run_checks(
+        [Check(name, "title", "physical", partial(lambda name, _: waiting(name), name)) for name in names],
+        context({}),
+        done,
+    )
+    assert [each.check for each in found] == names
+    assert {each.status for each in found} == {Status.HEALTHY}
+    assert finished[-1] == names[0]
 
 
 def test_what_keeps_a_check_from_looking_is_its_reason() -> None:

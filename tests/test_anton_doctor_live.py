@@ -26,7 +26,6 @@ from tests.configs import PROJECT
 from tests.control_plane import ApiError, ControlPlane
 from tests.doctor import in_base64, issued
 from tests.engine import Stack
-from tests.live import shipped
 
 pytestmark = pytest.mark.cluster
 
@@ -38,7 +37,6 @@ Change = Callable[[dict[str, Any]], None]
 @pytest.fixture(scope="module")
 def program(stack: Stack) -> Program:
     """The stack as doctor opens it; its settings and state are read once for all tests here."""
-    stack.configure(shipped())
     return Program("test", stack.environment, stack.file)
 
 

@@ -20,7 +20,7 @@ from rehearsal.accounts import Accounts, Record
 from tests.control_plane import ControlPlane
 from tests.doctor import NODES, NOW, PODS, Answers, certificate, in_base64, pod
 from tests.engine import Stack
-from tests.live import APPLICATIONS, shipped
+from tests.live import APPLICATIONS
 
 pytestmark = pytest.mark.cluster
 
@@ -113,7 +113,6 @@ NODE_PAGES = {9100: Answer(200, {}, 0.1, METRICS), 10256: Answer(200, {}, 0.1)}
 @pytest.fixture
 def program(stack: Stack, tmp_path: Path) -> Program:
     """The stack with accounts of its own, in which connectors, devices and external-dns have done their part."""
-    stack.configure(shipped())
     copy = tmp_path / "accounts.db"
     copy.write_bytes(Path(stack.environment["ANTON_ACCOUNTS"]).read_bytes())
     program = Program("test", {**stack.environment, "ANTON_ACCOUNTS": str(copy)}, stack.file)

@@ -20,7 +20,6 @@ from cli.program import SECRET, UNKNOWN, Plan, Program, Resource
 from rehearsal.accounts import Accounts, Record
 from tests.control_plane import ControlPlane
 from tests.engine import Stack
-from tests.live import shipped
 from toolchain.layout import local_backend
 
 ZONE = {"zoneId": "z"}
@@ -138,7 +137,6 @@ def test_network_without_its_state_is_adopted_without_a_change(
     stack: Stack, cluster: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state is thrown away; what the three printed commands make of the rest needs no update at all."""
-    stack.configure(shipped())
     state = tmp_path / "state"
     state.mkdir()
     file = tmp_path / "Pulumi.test.yaml"

@@ -7,7 +7,6 @@ from cli import __main__ as anton
 from cli.program import Program
 from tests.control_plane import ControlPlane
 from tests.engine import Stack
-from tests.live import shipped
 
 pytestmark = pytest.mark.cluster
 
@@ -16,7 +15,6 @@ def test_live_answers_from_the_clusters_own_policies(
     stack: Stack, cluster: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A policy that somebody made by hand is no part of the declared network, and the reason on the live one."""
-    stack.configure(shipped())
     program = Program("test", stack.environment, stack.file)
     monkeypatch.setattr(Program, "open", lambda *_, **__: program)
     path = "/apis/networking.k8s.io/v1/namespaces/network/networkpolicies"

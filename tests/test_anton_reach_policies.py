@@ -135,7 +135,7 @@ def network(policies: list[Manifest]) -> Network:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(policies=policy_sets())
 def test_pods_reach_each_other_exactly_as_kubernetes_documents(policies: list[Manifest]) -> None:
     """What `anton reach --changes` compares, for 200 sets of policies and every pair of pods and ports."""
@@ -151,7 +151,7 @@ def test_pods_reach_each_other_exactly_as_kubernetes_documents(policies: list[Ma
                     assert (pair in found) is wanted, f"{pair}: documentation says {wanted}"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(policies=policy_sets(), address=strategies.sampled_from(ADDRESSES), number=strategies.integers(0, len(PODS) - 1))
 def test_single_answers_agree_too_with_blocks_and_their_exceptions(
     policies: list[Manifest], address: str, number: int

@@ -15,24 +15,16 @@ from tests.configs import charts_folder
 from tests.control_plane import CONTEXT, ApiError, ControlPlane
 from tests.engine import Stack
 from tests.live import shipped
+from tests.network import Network
 
 pytestmark = pytest.mark.cluster
 
 
-@pytest.fixture(autouse=True)
-def shipped_configuration(stack: Stack) -> Iterator[None]:
-    """Every test starts from the shipped configuration, and leaves it."""
-    stack.configure(shipped())
-    yield
-    stack.configure(shipped())
-
-
-def test_up_from_nothing_fails_nowhere_and_the_next_has_nothing_to_do(stack: Stack) -> None:
-    assert re.search(r"^Resources:\n    \+ \d+ created\n\n", stack.first_update, re.MULTILINE), stack.first_update[
-        -500:
-    ]
-    assert "**failed**" not in stack.first_update
-    said = stack.command("up", "--yes", "--skip-preview", "--expect-no-changes").stdout
+def test_up_from_nothing_fails_nowhere_and_the_next_has_nothing_to_do(network: Network) -> None:
+    first = network.first_update
+    assert re.search(r"^Resources:\n    \+ \d+ created\n\n", first, re.MULTILINE), first[-500:]
+    assert "**failed**" not in first
+    said = network.stack.command("up", "--yes", "--skip-preview", "--expect-no-changes").stdout
     assert re.search(r"^Resources:\n    \d+ unchanged\n\n", said, re.MULTILINE), said[-500:]
 
 
@@ -61,8 +53,6 @@ def test_update_stops_at_a_node_with_another_address_and_touches_nothing(stack: 
     assert "declares 192.168.1.90" in said
     config = cluster.get("/api/v1/namespaces/network/configmaps/internal-ingress-nginx-controller")["data"]
     assert config["proxy-body-size"] == "50m", "nothing behind the nodes may have been applied"
-    stack.configure(shipped())
-    stack.command("up", "--yes", "--skip-preview")
 
 
 def test_pool_and_announcement_are_accepted_by_their_definitions(stack: Stack, cluster: ControlPlane) -> None:
@@ -190,17 +180,17 @@ TRACES = {"events", "events.events.k8s.io", "leases.coordination.k8s.io"}
 
 
 def test_destroy_leaves_no_object_behind_and_the_rest_as_it_was(
-    stack: Stack, cluster: ControlPlane, before: dict[str, Object], destroyed: str
+    network: Network, cluster: ControlPlane, destroyed: str
 ) -> None:
     """Of all kinds that the server knows, those of the stack's own definitions included."""
 
     kept = {f"customresourcedefinitions.apiextensions.k8s.io /{name}" for name in KEPT}
     kept |= {f"apiservices.apiregistration.k8s.io /{version}" for version in VERSIONS_KEPT}
-    deadline = time.monotonic() + 30  # for the garbage collector
-    while (found := difference(before, Objects(cluster.kubeconfig).everything())) != kept:
+    deadline = time.monotonic() + 300  # for the garbage collector
+    while (found := difference(network.before, Objects(cluster.kubeconfig).everything())) != kept:
         assert time.monotonic() < deadline, (found - kept, kept - found)
         time.sleep(1)
-    state = json.loads(stack.run("stack", "export", "--stack", "test").stdout)["deployment"]
+    state = json.loads(network.stack.run("stack", "export", "--stack", "test").stdout)["deployment"]
     assert state.get("resources", []) == []
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from rehearsal.accounts import Accounts
 from tests.control_plane import ControlPlane
 from tests.engine import Stack
-from tests.live import shipped
+from tests.network import Network
 from tests.rendering import helm
 
 pytestmark = pytest.mark.cluster
@@ -28,10 +27,11 @@ OF_A_CHART = "/api/v1/namespaces/network/configmaps/internal-ingress-nginx-contr
 LEVEL = "pod-security.kubernetes.io/enforce"
 
 
-@pytest.fixture(scope="module")
-def drifted(stack: Stack, cluster: ControlPlane) -> Iterator[Stack]:
+@pytest.fixture
+def drifted(network: Network) -> Stack:
     """The stack with something changed at every owner of state."""
-    stack.configure(shipped())
+    network.damaged = True
+    stack, cluster = network.stack, network.plane
     cluster.request("PATCH", NAMESPACE, {"metadata": {"labels": {LEVEL: "privileged"}}})
     cluster.request("DELETE", DENY)
     cluster.request("PATCH", METRICS, {"metadata": {"annotations": {"example.com/note": "by hand"}}})
@@ -41,8 +41,7 @@ def drifted(stack: Stack, cluster: ControlPlane) -> Iterator[Stack]:
         account.put(replace(apex, inputs=apex.inputs | {"content": "elsewhere.example.org"}))
         (tunnel,) = account.all(TUNNEL)
         account.remove(tunnel)
-    yield stack
-    cluster.request("PATCH", METRICS, {"metadata": {"annotations": {"example.com/note": None}}})
+    return stack
 
 
 def accounts(stack: Stack) -> Accounts:
@@ -90,7 +89,9 @@ def test_field_that_another_tool_took_is_not_taken_back_unasked(drifted: Stack, 
     assert cluster.get(NAMESPACE)["metadata"]["labels"][LEVEL] == "privileged"
 
 
-def test_update_with_force_repairs_exactly_what_drifted(drifted: Stack, cluster: ControlPlane) -> None:
+def test_update_with_force_repairs_exactly_what_drifted_and_nothing_that_others_made(
+    drifted: Stack, cluster: ControlPlane
+) -> None:
     arguments = ("up", *drifted.own_file(), "--refresh", "--yes", "--skip-preview")
     said = drifted.run(*arguments, PULUMI_K8S_ENABLE_PATCH_FORCE="true").stdout
     follows_from_the_tunnel = {"cloudflare-dns-tunnel", "cloudflare-connector-deployment"}
@@ -107,10 +108,8 @@ def test_update_with_force_repairs_exactly_what_drifted(drifted: Stack, cluster:
         found = {record.inputs["name"]: record.inputs["content"] for record in account.all(DNS)}
     assert found["example.com"] == "external.example.com"
     assert found["external.example.com"] == f"{tunnel.id}.cfargotunnel.com"
-
-
-def test_what_others_add_and_what_charts_made_is_no_drift_to_pulumi(drifted: Stack, cluster: ControlPlane) -> None:
-    """It compares the fields that the program sets, and of a release what Helm has recorded. Helm repairs its own."""
+    # What others add and what charts made is no drift to Pulumi, which compares the fields that the program sets, and
+    # of a release what Helm has recorded. Helm repairs its own.
     assert cluster.get(METRICS)["metadata"]["annotations"]["example.com/note"] == "by hand"
     assert cluster.get(OF_A_CHART)["data"]["proxy-body-size"] == "1m"
     release = ("internal-ingress-nginx", "--namespace", "network")

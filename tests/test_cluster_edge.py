@@ -3,7 +3,6 @@
 import base64
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,13 @@ from rehearsal.accounts import Accounts, Record
 from tests.configs import STAND_IN_SECRETS
 from tests.control_plane import ControlPlane
 from tests.engine import Stack
-from tests.live import connector_token, shipped
+from tests.live import connector_token
+from tests.network import Network
 
 pytestmark = pytest.mark.cluster
 
 DNS = "cloudflare:index/dnsRecord:DnsRecord"
 TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
-
-
-@pytest.fixture(autouse=True)
-def shipped_configuration(stack: Stack) -> Iterator[None]:
-    """Every test starts from the shipped configuration, and leaves it."""
-    stack.configure(shipped())
-    yield
-    stack.configure(shipped())
 
 
 def accounts(stack: Stack) -> Accounts:
@@ -55,10 +47,11 @@ def test_connectors_get_the_token_of_the_tunnel(stack: Stack, cluster: ControlPl
     assert connector_token(cluster) == tunnel_token(stack)
 
 
-def test_no_secret_is_in_plain_text_in_state_previews_logs_or_outputs(stack: Stack) -> None:
+def test_no_secret_is_in_plain_text_in_state_previews_logs_or_outputs(network: Network) -> None:
+    stack = network.stack
     said = {
         "state": stack.run("stack", "export", "--stack", "test").stdout,
-        "first update": stack.first_update,
+        "first update": network.first_update,
         "preview": "".join(streams(stack.command("preview", "--diff"))),
         "preview as JSON": stack.command("preview", "--json").stdout,
         "log": "".join(streams(stack.command("preview", "--logtostderr", "-v=7"))),

@@ -1,6 +1,6 @@
 """An update that fails or is killed half-way: what the operator reads, and how the stack becomes whole again.
 
-Every way out is the one of docs/recovery.md. The tests share one small stack; each adds something of its own to it.
+Every way out is the one of docs/recovery.md. The tests share one small stack, which each finds as it was at first.
 """
 
 import json
@@ -9,18 +9,19 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from rehearsal.accounts import Accounts
 from tests.configs import PROJECT, merged, stack_config
 from tests.control_plane import ControlPlane
-from tests.engine import Stack
+from tests.engine import HANGS_SECONDS, Stack
 from tests.live import small
+from tests.network import Network, paused
 from tests.rendering import helm
 
 pytestmark = pytest.mark.cluster
@@ -48,13 +49,20 @@ class Operator:
         self.groups = merged(self.groups, change)
         self.stack.configure(self.groups)
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """`pulumi up`, left to itself."""
+    @contextmanager
+    def updating(self, release: str, namespace: str) -> Iterator[subprocess.Popen[bytes]]:
+        """`pulumi up`, left to itself, at the moment when Helm has begun with a release.
+
+        It stays in that moment for as long as the block lasts: no pod starts and none stops, so Helm waits.
+        """
         command = ["pulumi", *UP, *self.stack.own_file(), "--non-interactive"]
-        with (self.stack.folder / "up.log").open("wb") as log:
-            return subprocess.Popen(
-                command, cwd=PROJECT, env=self.stack.environment, stdout=log, stderr=log, start_new_session=True
-            )
+        with paused(self.cluster, "kwok"):
+            with (self.stack.folder / "up.log").open("wb") as log:
+                process = subprocess.Popen(
+                    command, cwd=PROJECT, env=self.stack.environment, stdout=log, stderr=log, start_new_session=True
+                )
+            self._wait_for_pending(release, namespace, process)
+            yield process
 
     def log(self) -> str:
         """What the command that was started last printed."""
@@ -78,7 +86,7 @@ class Operator:
     def helm(self, *arguments: str) -> str:
         command = [str(helm()), *arguments]
         return subprocess.run(
-            command, env=self.stack.environment, capture_output=True, text=True, check=True, timeout=120
+            command, env=self.stack.environment, capture_output=True, text=True, check=True, timeout=HANGS_SECONDS
         ).stdout
 
     def status(self, release: str, namespace: str) -> str | None:
@@ -86,8 +94,7 @@ class Operator:
         listed = json.loads(self.helm("list", "--all", "--namespace", namespace, "--output", "json"))
         return next((entry["status"] for entry in listed if entry["name"] == release), None)
 
-    def wait_for_pending(self, release: str, namespace: str, command: subprocess.Popen[bytes]) -> None:
-        """Wait until Helm has begun with a release, which the command must do before it ends."""
+    def _wait_for_pending(self, release: str, namespace: str, command: subprocess.Popen[bytes]) -> None:
         path = f"/api/v1/namespaces/{namespace}/secrets?labelSelector=owner%3Dhelm,name%3D{release}"
 
         def has_begun() -> bool:
@@ -95,7 +102,7 @@ class Operator:
             found = self.cluster.get(path)["items"]
             return any(entry["metadata"]["labels"]["status"].startswith("pending") for entry in found)
 
-        self.cluster.wait_for(has_begun, f"{release} pending", seconds=180)
+        self.cluster.wait_for(has_begun, f"{release} pending", HANGS_SECONDS)
 
     def urn(self, name: str) -> str:
         """The URN of a resource in the state."""
@@ -104,24 +111,21 @@ class Operator:
         return str(next(urn for urn in urns if urn.endswith(f"::{name}")))
 
 
-@pytest.fixture(scope="module")
-def operator(small_stack: Stack, small_cluster: ControlPlane) -> Operator:
-    return Operator(small_stack, small_cluster)
-
-
-def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The command's process and all that it started: language host, program and plugins."""
-    leader = psutil.Process(process.pid)
-    return [leader, *leader.children(recursive=True)]
+@pytest.fixture
+def operator(small_network: Network) -> Iterator[Operator]:
+    operator = Operator(small_network.stack, small_network.plane)
+    try:
+        yield operator
+    finally:
+        small_network.damaged = True  # quotas, pending releases, a killed API server
+        operator.stack.kill()
 
 
 def test_machine_that_dies_during_a_first_installation_leaves_a_release_to_remove(operator: Operator) -> None:
     operator.edit({"discovery": {"enabled": True}})
-    command = operator.start()
-    operator.wait_for_pending("k8s-gateway", "network", command)
-    for process in family(command):
-        process.kill()
-    command.wait()
+    with operator.updating("k8s-gateway", "network") as command:
+        operator.stack.kill()
+        command.wait()
     assert operator.status("k8s-gateway", "network") == "pending-install"
     assert "the stack is currently locked" in operator.fails()
     operator.cancel()
@@ -138,16 +142,12 @@ def test_machine_that_dies_during_a_first_installation_leaves_a_release_to_remov
 
 def test_command_killed_while_its_plugin_goes_on_leaves_a_release_to_import(operator: Operator) -> None:
     operator.edit({"ingress": {"classes": {"lan": CONTROLLER}}})
-    command = operator.start()
-    operator.wait_for_pending("lan-ingress-nginx", "network", command)
-    started = family(command)
-    os.killpg(command.pid, signal.SIGKILL)
-    command.wait()
+    with operator.updating("lan-ingress-nginx", "network") as command:
+        os.killpg(command.pid, signal.SIGKILL)
+        command.wait()
     deployed = lambda: operator.status("lan-ingress-nginx", "network") == "deployed"  # noqa: E731
-    operator.cluster.wait_for(deployed, "the plugin finished the release", seconds=180)
-    for process in started:
-        if process.is_running():
-            process.kill()
+    operator.cluster.wait_for(deployed, "the plugin finished the release", HANGS_SECONDS)
+    operator.stack.kill()
     operator.cancel()
     assert "cannot re-use a name that is still in use" in operator.fails()
     operator.stack.command(
@@ -163,11 +163,10 @@ def test_command_killed_while_its_plugin_goes_on_leaves_a_release_to_import(oper
 
 def test_api_server_that_dies_during_an_upgrade_leaves_a_release_to_roll_back(operator: Operator) -> None:
     operator.edit({"cilium": {"bandwidthManager": {"bbr": True}}})
-    command = operator.start()
-    operator.wait_for_pending("cilium", "kube-system", command)
-    operator.cluster.kill("kube-apiserver")
-    failed = command.wait(timeout=120)
-    operator.cluster.start_again("kube-apiserver")
+    with operator.updating("cilium", "kube-system") as command:
+        operator.cluster.kill("kube-apiserver")
+        failed = command.wait(HANGS_SECONDS)
+        operator.cluster.start_again("kube-apiserver")
     assert failed, operator.log()
     assert "cilium-release **updating failed**" in operator.log()
     assert operator.cluster.url.removeprefix("https://") in operator.log(), "the error must name who did not answer"
@@ -198,7 +197,7 @@ def test_hook_that_never_finishes_fails_in_time_and_is_rolled_back(operator: Ope
 def test_full_disk_under_the_state_stops_the_update_before_anything_is_touched(operator: Operator) -> None:
     require_private_mounts()
     revisions = operator.helm("history", "cilium", "--namespace", "kube-system")
-    operator.edit({"cilium": {"bandwidthManager": {"bbr": False}}})
+    operator.edit({"cilium": {"bandwidthManager": {"bbr": True}}})
     done = up_on_full_disk(operator.stack)
     assert done.returncode != 0
     assert "no space left on device" in done.stdout + done.stderr
@@ -219,17 +218,17 @@ def up_on_full_disk(stack: Stack) -> subprocess.CompletedProcess[str]:
     state, before, after = (stack.folder / name for name in ("state", "state-before", "state-after"))
     shutil.copytree(state, before)
     size = (pages(state) + 2) * os.sysconf("SC_PAGE_SIZE")
-    script = f'mount -t tmpfs -o size={size} tmpfs {state} && cp -a {before}/. {state} && "$@"; code=$?\n'
-    script += f"cp -a {state}/. {after} && exit $code"
+    script = 'mount -t tmpfs -o size=$0 tmpfs "$1" && cp -a "$2/." "$1" && (shift 3; exec "$@"); code=$?\n'
+    script += 'cp -a "$1/." "$3" && exit $code'
     after.mkdir()
-    command = ["pulumi", *UP, *stack.own_file(), "--non-interactive"]
+    private = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", *command],
+        [*private, str(size), state, before, after, "pulumi", *UP, *stack.own_file(), "--non-interactive"],
         cwd=PROJECT,
         env=stack.environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS_SECONDS,
         check=False,
     )
     shutil.rmtree(state)

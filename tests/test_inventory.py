@@ -3,8 +3,9 @@
 import json
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import yaml
 from components import inventory
 from components.nodes import Physical
 from tests.configs import running_cluster_config, settings_with
-from tests.tools import free_port, tool
+from tests.tools import serving, stop, tool
 
 RANGE = {"physical": {"dhcpRange": {"start": "192.168.1.150", "stop": "192.168.1.199"}}}
 
@@ -81,26 +82,27 @@ def resolver(tmp_path: Path) -> Iterator[Callable[[str], list[str]]]:
     """A look-up in the published hosts file, answered by a real dnsmasq on loopback."""
     hosts = tmp_path / "hosts"
     hosts.write_text(inventory.hosts_file(physical()))
-    port = free_port(socket.SOCK_DGRAM)
     command = [tool("dnsmasq"), "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]
-    command += [f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", f"--addn-hosts={hosts}"]
+    command += ["--listen-address=127.0.0.1", "--bind-interfaces", f"--addn-hosts={hosts}"]
     command += ["--user=root", f"--pid-file={tmp_path / 'pid'}"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-    def look_up(name: str) -> list[str]:
-        question = dns.message.make_query(name, "A")
-        for _ in range(50):
-            try:
-                answer = dns.query.udp(question, "127.0.0.1", port=port, timeout=1)
-            except (OSError, dns.exception.Timeout):
-                time.sleep(0.1)
-            else:
-                return [str(item) for record in answer.answer for item in record]
-        raise AssertionError("dnsmasq never answered")
+    def start(port: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*command, f"--port={port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
-    yield look_up
-    server.terminate()
-    server.wait(timeout=10)
+    def look_up(name: str, port: int, patience: float = 60) -> list[str]:
+        answer = dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=port, timeout=patience)
+        return [str(item) for record in answer.answer for item in record]
+
+    def answers(port: int) -> bool:
+        with suppress(dns.exception.Timeout):
+            return bool(look_up("k8s-1", port, 1))
+        return False
+
+    server, port = serving(start, answers, socket.SOCK_DGRAM)
+    yield partial(look_up, port=port)
+    stop(server)
 
 
 def test_resolver_finds_every_node_and_the_api_in_the_hosts_file(resolver: Callable[[str], list[str]]) -> None:

@@ -6,7 +6,6 @@ directives of the annotations `limit-rpm` and `limit-connections` of one Ingress
 
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -17,15 +16,15 @@ import pytest
 
 from components.nginx import Limits, config_map, default_limits
 from tests.configs import settings_with
-from tests.tools import free_port, tool
+from tests.tools import serving, stop, tool
 
 CONFIGURATION = """
-daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
+daemon off; master_process off; pid "{folder}/pid"; error_log stderr;
 events {{ }}
 http {{
   access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  client_body_temp_path "{folder}/body"; proxy_temp_path "{folder}/proxy"; fastcgi_temp_path "{folder}/fastcgi";
+  uwsgi_temp_path "{folder}/uwsgi"; scgi_temp_path "{folder}/scgi";
   limit_req_status 429; limit_conn_status 429;
   {snippet}
   limit_req_zone $binary_remote_addr zone=of_one_ingress:1m rate=6000r/m;
@@ -54,31 +53,29 @@ class Nginx:
     """A running NGINX with default limits."""
 
     def __init__(self, folder: Path, limits: Limits, *, exempt_loopback: bool = False, extra: str = "") -> None:
-        self.port = free_port()
         snippet = default_limits(limits)
         text = snippet if exempt_loopback else snippet.replace(*NOT_LOOPBACK)
         assert exempt_loopback or text != snippet
         real_ip = "set_real_ip_from 127.0.0.0/8; real_ip_header CF-Connecting-IP;"
         path = folder / "nginx.conf"
-        path.write_text(CONFIGURATION.format(folder=folder, snippet=text, port=self.port, real_ip=real_ip, extra=extra))
-        command = [tool("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(path)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(100):
-            if self.process.poll() is not None:
-                raise AssertionError(f"nginx refused the directives: {(folder / 'error.log').read_text()}")
-            try:
-                self.status("/plain", "192.0.2.250")
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        raise AssertionError("nginx never answered")
+        command = [tool("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(path)]
+
+        def start(port: int) -> subprocess.Popen[str]:
+            configuration = CONFIGURATION.format(folder=folder, snippet=text, port=port, real_ip=real_ip, extra=extra)
+            path.write_text(configuration)
+            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+        def answers(port: int) -> bool:
+            self.port = port
+            return self.status("/plain", "192.0.2.250") == 200
+
+        self.process, self.port = serving(start, answers, socket.SOCK_STREAM)
 
     def status(self, path: str, client: str) -> int:
         """The status of one request as a client at an address."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"CF-Connecting-IP": client})
         try:
-            with urllib.request.urlopen(request, timeout=5) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return int(response.status)
         except urllib.error.HTTPError as refused:
             return refused.code
@@ -94,8 +91,7 @@ class Nginx:
         return connection
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=10)
+        stop(self.process)
 
 
 @pytest.fixture
@@ -122,8 +118,10 @@ def test_annotation_on_an_ingress_replaces_the_default(nginx: Nginx) -> None:
 
 def test_controllers_own_calls_from_loopback_are_exempt(tmp_path: Path) -> None:
     server = Nginx(tmp_path, limits(requestsPerMinute=1, burstMultiplier=1), exempt_loopback=True)
-    found = server.statuses("/default", "127.0.0.1", 20)
-    server.stop()
+    try:
+        found = server.statuses("/default", "127.0.0.1", 20)
+    finally:
+        server.stop()
     assert found == {204: 20}, "health checks and dynamic reconfiguration would be answered with 429"
 
 

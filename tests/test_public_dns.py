@@ -239,7 +239,7 @@ names = st.sampled_from([f"{label}.example.com" for label in ("external", "a", "
 types = st.sampled_from([("A", "203.0.113.10"), ("TXT", "x"), ("CNAME", "a.example.net")])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     published=st.lists(names, max_size=3, unique=True),
     ruled=st.lists(names, max_size=2, unique=True),

@@ -424,7 +424,7 @@ def test_dns_of_a_namespace_with_domains_goes_through_the_proxy_and_that_of_othe
     assert "dns" not in cluster.verdict("batch", "cluster DNS", 53, "UDP").egress
 
 
-@hypothesis_settings(max_examples=8, deadline=None)
+@hypothesis_settings(max_examples=8)
 @given(data=strategies.data())
 def test_order_of_policies_has_no_say(data: strategies.DataObject) -> None:
     complete = judged(infrastructure=True)

@@ -364,7 +364,7 @@ def registered(rules: Rules, protected: list[str]) -> list[Registration]:
 
 
 @given(RULES, PROTECTED)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whatever_the_settings_a_phase_has_one_ruleset_that_fits_the_sdk(
     raw: dict[str, Any], protected: list[str]
 ) -> None:
@@ -378,7 +378,7 @@ def test_whatever_the_settings_a_phase_has_one_ruleset_that_fits_the_sdk(
 
 
 @given(RULES, PROTECTED)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_references_are_unique_and_expressions_sound(raw: dict[str, Any], protected: list[str]) -> None:
     for phase, rules in phase_rules(parsed(raw), protected).items():
         refs = [str(rule.ref) for rule in rules]
@@ -390,7 +390,7 @@ def test_references_are_unique_and_expressions_sound(raw: dict[str, Any], protec
 
 
 @given(RULES, PROTECTED, st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rule_keeps_its_reference_when_others_come_or_go(
     raw: dict[str, Any], protected: list[str], data: st.DataObject
 ) -> None:

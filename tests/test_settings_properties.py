@@ -91,7 +91,7 @@ def assert_sound(config: Settings) -> None:
 
 
 @given(configurations())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_configuration_within_the_rules_is_accepted(raw: dict[str, Any]) -> None:
     assert_sound(parse(raw, charts_without_files, STAND_IN_SECRETS))
 
@@ -118,7 +118,7 @@ ODD_VALUES = st.one_of(
 
 
 @given(configurations(), st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_no_change_of_any_values_gets_an_unsound_configuration_through(
     raw: dict[str, Any], data: st.DataObject
 ) -> None:
@@ -172,7 +172,7 @@ FAULTS: dict[str, Any] = {
 
 
 @given(configurations(), st.lists(st.sampled_from(sorted(FAULTS)), min_size=1, unique=True))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_faults_are_reported_together_whatever_their_number(raw: dict[str, Any], chosen: list[str]) -> None:
     for fault in chosen:
         group, key, value = FAULTS[fault]

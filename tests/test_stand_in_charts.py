@@ -532,5 +532,5 @@ def test_stand_in_is_no_chart_of_the_projects_own_lock(
 ) -> None:
     shutil.copy(PROJECT / "charts.lock", tmp_path)
     monkeypatch.setattr(settings, "PROJECT", tmp_path)
-    _, problems = find_charts(Charts(folder=str(stand_ins.folder)), ("external-dns",), None)
+    _, problems = find_charts(Charts(folder=str(stand_ins.folder), lock="charts.lock"), ("external-dns",), None)
     assert "is not the chart that was reviewed" in problems[0].reason

@@ -386,7 +386,7 @@ ONE_KIND = RULES.filter(bool).flatmap(
 
 
 @given(ONE_KIND, st.sampled_from(list(Plan)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_passes_the_gates_is_within_the_plan(rules: Rules, plan: Plan) -> None:
     """Judged by what would be sent, not by the settings: a new kind of rule that no gate knows is found here."""
     edge = LAYERS.cloudflare.model_copy(update={"plan": plan, "zone": Zone(rules=rules)})

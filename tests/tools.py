@@ -2,6 +2,10 @@
 
 import shutil
 import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -21,8 +25,39 @@ def tool(name: str) -> str:
     return found
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port on loopback that nothing listens on."""
+def serving(
+    start: Callable[[int], subprocess.Popen[str]], answers: Callable[[int], bool], kind: socket.SocketKind
+) -> tuple[subprocess.Popen[str], int]:
+    """A server that `start` starts on a port of loopback, once it `answers` there, and the port.
+
+    Somebody else may take a port between its choice and its use: a server that ends at once gets another one. Fails
+    with what the server printed when none is taken.
+    """
+    for _ in range(3):
+        port = _free_port(kind)
+        server = start(port)
+        deadline = time.monotonic() + 60
+        while server.poll() is None:
+            with suppress(OSError):
+                if answers(port):
+                    return server, port
+            if time.monotonic() > deadline:
+                stop(server)
+                break
+            time.sleep(0.02)
+    raise AssertionError(f"{server.args!r} does not serve: {server.communicate()[0]}")
+
+
+def stop(server: subprocess.Popen[str]) -> None:
+    """End a server."""
+    server.terminate()
+    try:
+        server.wait(60)
+    finally:
+        server.kill()
+
+
+def _free_port(kind: socket.SocketKind) -> int:
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,6 +1,7 @@
 """What stands for Go, Pulumi and a checkout in the tests of set-up, and how they run it."""
 
 import io
+import os
 import subprocess
 import sys
 import time
@@ -93,7 +94,7 @@ def run_cli(layout: Layout, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
-def wait_for(ready: Callable[[], Any], seconds: float = 15) -> Any:
+def wait_for(ready: Callable[[], Any], seconds: float = 60) -> Any:
     """Return the first true answer of `ready`, which may fail with OSError until then."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -104,3 +105,8 @@ def wait_for(ready: Callable[[], Any], seconds: float = 15) -> Any:
             pass
         time.sleep(0.02)
     raise AssertionError(f"not ready after {seconds} s")
+
+
+def processor_time_of_children() -> float:
+    """Of those that have ended: what else runs on the machine must not count."""
+    return os.times().children_user + os.times().children_system

@@ -69,7 +69,7 @@ def test_an_interrupted_build_ends_its_children_and_leaves_nothing_half_made(
     )
     child = int(wait_for((fakes / "hanging").read_text))
     process.send_signal(sign)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on from here" in said
     assert [path.name for path in layout.tools.iterdir()] == [".pulumi.lock"]
@@ -96,7 +96,7 @@ def test_a_second_set_up_waits_for_the_first_and_says_so(layout: Layout) -> None
     assert holder.stdout
     assert holder.stdout.readline() == b"1\n"
     with exclusive(lock, Progress(0, stream, layout.logs)):
-        assert holder.wait(5) == 0, "the lock must be had only after its holder has gone"
+        assert holder.wait(60) == 0, "the lock must be had only after its holder has gone"
     holder.stdout.close()
     assert f"waiting for another command that holds {lock}" in stream.getvalue()
     with lock.open("a") as handle:
@@ -171,8 +171,9 @@ def test_a_terminal_sees_one_line_per_step_updated_in_place(layout: Layout) -> N
     progress.done()
     written = stream.getvalue()
     assert written.count("\n") == 1
-    assert "building (usually 3 min) ... 0:01" in written
-    assert re.search(r"\r\x1b\[K\[1/2\] pulumi 3\.259\.0: building \(usually 3 min\) \.\.\. done in 0:01\n$", written)
+    assert re.search(r"building \(usually 3 min\) \.\.\. \d+:\d\d\r", written)
+    last = r"\r\x1b\[K\[1/2\] pulumi 3\.259\.0: building \(usually 3 min\) \.\.\. done in \d+:\d\d\n$"
+    assert re.search(last, written)
 
 
 def test_a_pipe_gets_one_line_for_a_step_and_more_only_while_it_lasts(
@@ -183,13 +184,13 @@ def test_a_pipe_gets_one_line_for_a_step_and_more_only_while_it_lasts(
     progress.begin("helm", "helm 3.22.0")
     progress.doing("taken from the cache")
     progress.done()
-    assert stream.getvalue() == "[1/2] helm 3.22.0: taken from the cache ... done in 0:00\n"
+    assert re.fullmatch(r"\[1/2\] helm 3\.22\.0: taken from the cache \.\.\. done in \d+:\d\d\n", stream.getvalue())
     monkeypatch.setattr("toolchain.console._FIRST_LINE_SECONDS", 0.5)
     progress.begin("etcd", "etcd 3.6.16")
     progress.doing("building")
     progress.run([sys.executable, "-c", "import time; time.sleep(2.5)"])
     progress.done()
-    during, after = re.sub(r"0:0\d", "TIME", stream.getvalue()).splitlines()[1:]
+    during, after = re.sub(r"\d+:\d\d", "TIME", stream.getvalue()).splitlines()[1:]
     assert (during, after) == (
         "[2/2] etcd 3.6.16: building ... TIME",
         "[2/2] etcd 3.6.16: building ... done in TIME",

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from tests.toolchain.fakes import (
     FAKE_PROGRAM,
     builds,
+    processor_time_of_children,
     run_cli,
     set_up,
 )
@@ -25,16 +25,16 @@ def test_first_run_builds_what_is_missing_and_second_run_does_and_says_nothing(l
     first = run_cli(layout)
     assert first.returncode == 0, first.stderr
     assert builds(fakes) == ["pulumi", "pulumi-language-python", "."]
-    done = r"^\[1/5\] pulumi 3\.259\.0: building \(usually \d+ min\) \.\.\. done in 0:0\d$"
+    done = r"^\[1/5\] pulumi 3\.259\.0: building \(usually \d+ min\) \.\.\. done in \d+:\d\d$"
     assert re.search(done, first.stderr, re.MULTILINE)
     seconds = []
     for _ in range(5):
-        started = time.monotonic()
+        started = processor_time_of_children()
         again = run_cli(layout)
-        seconds.append(time.monotonic() - started)
+        seconds.append(processor_time_of_children() - started)
         assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert len(builds(fakes)) == 3, "a second run must not build"
-    assert min(seconds) < 0.3, f"deciding that nothing is to be done took {min(seconds):.2f} s"
+    assert min(seconds) < 0.3, f"deciding that nothing is to be done took {min(seconds):.2f} s of processor time"
 
 
 @pytest.mark.usefixtures("quick_venvs")
