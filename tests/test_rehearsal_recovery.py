@@ -139,17 +139,9 @@ MADE_UP = {"inputs": {"metadata": {"annotations": {"pulumi.com/autonamed": "true
     ("change", "expected"),
     [
         ({}, ()),
-        (
-            {"resource": {"inputs": {"metadata": {"annotations": {"pulumi.com/autonamed": "true"}}}}},
-            ("is_secret_without_name",),
-        ),
-        (
-            {
-                "type": "updating",
-                "resource": {"inputs": {"metadata": {"annotations": {"pulumi.com/autonamed": "true"}}}},
-            },
-            (),
-        ),
+        ({"resource": SECRET}, ()),
+        ({"resource": merged(SECRET, MADE_UP)}, ("is_secret_without_name",)),
+        ({"type": "updating", "resource": merged(SECRET, MADE_UP)}, ()),
         ({"resource": {"type": "kubernetes:helm.sh/v3:Release"}}, ("is_release",)),
         ({"type": "updating", "resource": {"type": "kubernetes:helm.sh/v3:Release"}}, ("is_release",)),
         ({"resource": {"type": TUNNEL}}, ("is_record",)),
