@@ -23,6 +23,11 @@ case "$1" in
   env) echo "${FAKE_GO_VERSION:-go1.26.8}"; echo local ;;
   mod) shift 3; mkdir -p "$FAKES/module/python/cmd" "$FAKES/module/cmd/pulumi-resource-kubernetes"
        echo exec > "$FAKES/module/python/cmd/pulumi-language-python-exec"
+       mkdir -p "$FAKES/module/go/kubernetes/yaml/v2" "$FAKES/module/pkg/k8s/apis/cilium.io/client/crds/v2"
+       echo package v2 > "$FAKES/module/go/kubernetes/yaml/v2/kinds.go"
+       for name in one two; do
+         echo "name: $name" > "$FAKES/module/pkg/k8s/apis/cilium.io/client/crds/v2/$name.yaml"
+       done
        for name in schema terraform-mapping; do
          echo {} > "$FAKES/module/cmd/pulumi-resource-kubernetes/$name.json"
        done

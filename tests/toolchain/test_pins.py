@@ -26,14 +26,17 @@ def test_pins_requirements_and_constraints_name_the_same_versions() -> None:
 
 @pytest.mark.parametrize("name", sorted(PINS["go"]))
 def test_each_tool_has_its_module_pinned_with_checksums(name: str) -> None:
-    folder = ROOT / "toolchain" / name
+    pinned = tool(name)
+    folder = ROOT / "toolchain" / pinned.folder
     assert (folder / "go.sum").stat().st_size > 0
     module = (folder / "go.mod").read_text()
-    pinned = tool(name)
     for package in pinned.packages:
         assert package == "." or f"{package}\n" in module, f"{package} is not a tool of {folder}/go.mod"
     for file in pinned.module_files:
         assert f"{file.module} v" in (ROOT / "toolchain" / file.folder / "go.mod").read_text()
+    for replaced in pinned.replaced_files:
+        assert f"{replaced.module} v" in module
+        assert (folder / replaced.by).is_file()
 
 
 def test_a_tool_is_rebuilt_for_another_go_and_for_other_flags(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
