@@ -20,6 +20,7 @@ from toolchain.stamp import digest, digest_of_files, files_below
 
 _MINIMUM_GO = (1, 26)
 _AMPLE_MEMORY_BYTES = 12 << 30
+_LIMIT_BYTES = 3 << 30
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,10 @@ def module_folder(module: str, folder: Path, progress: Progress) -> Path:
 def _go_environment() -> dict[str, str]:
     # The user's own flags or workspace would change what is built; without cgo no C compiler is needed.
     settings = {**os.environ, "GOFLAGS": "", "GOWORK": "off", "CGO_ENABLED": "0"}
-    if _memory_bytes() >= _AMPLE_MEMORY_BYTES:
-        settings.setdefault("GOGC", "400")  # the compiler's garbage collection costs a quarter of its time
+    # The compiler's garbage collection costs a quarter of its time. Go runs one compiler a core.
+    if _memory_bytes() >= _AMPLE_MEMORY_BYTES and "GOGC" not in settings:
+        enough = _memory_bytes() >= 2 * _LIMIT_BYTES * (os.cpu_count() or 1)
+        settings |= {"GOGC": "off", "GOMEMLIMIT": str(_LIMIT_BYTES)} if enough else {"GOGC": "400"}
     return settings
 
 
