@@ -9,6 +9,9 @@ ifneq ($(CHARTS_DIR),)
 export CHARTS_DIR
 endif
 
+# A variable of the command line: names like VERSION may well be in the environment for something else.
+said = $(if $(filter command,$(firstword $(origin $(1)))),$($(1)))
+
 # Tests of one file stay on one worker; there are more workers than cores (tests/conftest.py).
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
 
@@ -49,15 +52,16 @@ bench-scale: ## measure how it grows with applications and nodes, on a control p
 docs: ## write the configuration tables anew from the models
 	@$(SETUP) preview -- python -m docs.generate
 
-lock: ## add a chart to charts.lock (CHART=name VERSION=version, REPOSITORY=url for a new one)
-	@$(SETUP) preview -- python -m toolchain.lock_chart "$(CHART)" "$(VERSION)" --repository "$(REPOSITORY)"
+lock: ## pin a chart in charts.lock (CHART=name VERSION=version, REPOSITORY=url for a new one), or those of a FOLDER=path
+	@$(SETUP) preview -- python -m toolchain.lock_chart "$(call said,CHART)" "$(call said,VERSION)" \
+	  --repository "$(call said,REPOSITORY)" --lock "$(call said,LOCK)" --folder "$(call said,FOLDER)"
 
 refresh: ## decide again what to use, download or build; tries official downloads again
 	@$(SETUP) preview --refresh
 
-clean: ## remove .cache: environments, local state and links, not the shared tools cache
+clean: ## remove .cache: environments, local state and links, not the shared tools cache nor records of first use
 	@[ ! -d .cache/rehearsal ] || $(MAKE) --no-print-directory rehearse-stop
-	rm -rf .cache
+	@[ ! -d .cache ] || find .cache -mindepth 1 -maxdepth 1 ! -name first-use -exec rm -rf {} +
 
 # Runs inside the environment that `make test` prepares.
 checks:

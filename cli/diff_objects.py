@@ -231,10 +231,10 @@ def _as_deployed(resource: Resource, before: Before) -> list[Object]:
     except RenderError as error:
         if "is not there" not in str(error):
             raise
-        archive = str(resource.inputs["chart"]).rpartition("/")[2]
+        folder, _, archive = str(resource.inputs["chart"]).rpartition("/")
         raise RenderError(
             f"{error}, and no record of the release can be read from the cluster. Either let this machine reach the "
-            f"cluster, or put {archive} into .cache/charts"
+            f"cluster, or put {archive} into {folder}"
         ) from None
 
 

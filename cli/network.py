@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cli.cluster import Cluster
-from cli.manifests import Object
+from cli.manifests import Object, is_object
 from cli.program import Resource
 from cli.verdicts import Manifest
 from components import infrastructure_flows as infrastructure
 from components.applications import TAILSCALE_CLASS
+from components.discovery import GATEWAY
 from components.flows import KUBE_DNS
+from components.nginx import ServiceType, release_name
 from components.policy_objects import Pods as Selected
 from components.settings import Settings
 
@@ -124,6 +126,14 @@ class Network:
         pods = [*_workloads(manifests), *_spoken_of(settings)]
         services = [*_services(manifests), *_application_services(settings)]
         return cls._of(settings, manifests, resources, pods, services)
+
+    @classmethod
+    def outline(cls, settings: Settings, resources: Iterable[Resource]) -> Self:
+        """As `declared` but with no chart rendered: of what charts bring, it has the Services with a fixed address."""
+        known = list(resources)
+        manifests = [resource.inputs for resource in known if is_object(resource)]
+        services = [*_services(manifests), *_chart_services(settings), *_application_services(settings)]
+        return cls._of(settings, manifests, known, [*_workloads(manifests), *_spoken_of(settings)], services)
 
     @classmethod
     def live(cls, settings: Settings, cluster: Cluster, resources: Iterable[Resource]) -> Self:
@@ -281,6 +291,29 @@ def _services(manifests: Iterable[Manifest]) -> Iterator[Service]:
                 {port["port"]: port.get("targetPort", port["port"]) for port in spec.get("ports") or ()},
                 given[0].get("ip", "") or wanted,
             )
+
+
+def _chart_services(settings: Settings) -> Iterator[Service]:
+    """The Services of charts that have a fixed address."""
+    for name, owner in addressed(settings).items():
+        namespace, _, service = name.partition("/")
+        gateway = owner == GATEWAY
+        pods = infrastructure.k8s_gateway(settings) if gateway else infrastructure.controller(settings, owner)
+        ports: dict[int, int | str] = {port: port for port in ((53,) if gateway else (80, 443))}
+        address = str(settings.load_balancer.addresses[owner])
+        yield Service(namespace, service, "LoadBalancer", pods.labels, ports, address)
+
+
+def addressed(settings: Settings) -> dict[str, str]:
+    """The Services `namespace/name` that have a fixed address, each with the name that the address is declared by."""
+    services = {
+        name: f"{release_name(name)}-controller"
+        for name, controller in settings.ingress.classes.items()
+        if controller.service_type is ServiceType.LOAD_BALANCER
+    }
+    if settings.discovery.enabled and settings.discovery.lan_dns:
+        services[GATEWAY] = GATEWAY
+    return {f"{settings.ingress.namespace}/{service}": owner for owner, service in services.items()}
 
 
 def _application_services(settings: Settings) -> Iterator[Service]:

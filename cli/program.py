@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,14 +19,17 @@ from typing import Any, Self
 from components import secrets
 from components.settings import NAMESPACE, Settings, find_charts, parse
 from toolchain import SetupError
-from toolchain.layout import Layout, environment
-from toolchain.local_stack import REHEARSAL, accounts_of, prepare
+from toolchain.layout import Layout
+from toolchain.local_stack import REHEARSAL, environment_of, prepare
 from toolchain.stamp import Stamp
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """How Pulumi's JSON writes a value that is known after the update only."""
+
+_NO_LOGIN = "PULUMI_ACCESS_TOKEN must be set"  # how Pulumi says that it is not logged in and may not ask
+_NO_STACK = "no stack named"
 
 SECRET = "[secret]"  # noqa: S105 - what Pulumi prints in place of one
 SECRET_MARK = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key that marks special values in a state
@@ -121,9 +125,9 @@ class Program:
         if not (local or stack == REHEARSAL):
             return cls(stack, dict(os.environ))
         layout = Layout.of(PROJECT, os.environ)
-        settings = environment(layout, os.environ, fallback_pair=Stamp(layout.stamp).pair == "fallback")
-        settings |= accounts_of(stack, layout)
         try:
+            fallback = Stamp(layout.stamp).pair == "fallback"
+            settings = environment_of(stack, layout, os.environ, fallback_pair=fallback)
             return cls(stack, settings, prepare(stack, layout, settings))
         except SetupError as error:
             raise ProgramError(str(error)) from None
@@ -139,8 +143,23 @@ class Program:
         except FileNotFoundError:
             raise ProgramError("pulumi is not on the PATH; `make preview` sets it up") from None
         if done.returncode:
-            raise ProgramError(_said(done.stdout, done.stderr))
+            raise ProgramError(self._explained(_said(done.stdout, done.stderr)))
         return done.stdout
+
+    def _explained(self, said: str) -> str:
+        """With what to do about it where the user's own backend can't be asked, or does not have the stack."""
+        local = f"the local state behind `make preview`, which needs no login: `./anton --local -s {self.stack} ...`"
+        if _NO_LOGIN in said:
+            return (
+                f"Pulumi is not logged in, so stack {self.stack} can't be read. Log in to the backend that has it "
+                f"(`{self._shown_pulumi()} login`, PULUMI_ACCESS_TOKEN or PULUMI_BACKEND_URL), or look at {local}"
+            )
+        return f"{said}\nIs it in another backend? There is also {local}" if _NO_STACK in said else said
+
+    def _shown_pulumi(self) -> str:
+        """How a shell of the user's calls Pulumi: one that set-up has built is not on its PATH."""
+        pulumi = shutil.which("pulumi", path=self.environment.get("PATH"))
+        return pulumi if pulumi and Path(pulumi).is_relative_to(PROJECT / ".cache") else "pulumi"
 
     @cached_property
     def plan(self) -> Plan:

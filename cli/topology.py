@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from cli.console import OUT, errors, print_json, progress
+from cli.network import Network
 from cli.program import Program
-from cli.reach import declared_network, live_network
+from cli.reach import live_network
 from cli.topology_model import LAYERS, Box, Topology
 from cli.topology_svg import draw
 
@@ -28,7 +29,8 @@ def topology(
     with errors():
         program: Program = context.obj.program()
         with progress("looking at the stack (usually 5 s)"):
-            network = live_network(program) if live else declared_network(program)
+            settings = program.settings
+            network = live_network(program) if live else Network.outline(settings, program.plan.planned)
         found = Topology.of(network, f"{network.settings.cluster.domain}: the network of stack {program.stack}")
     if svg:
         svg.write_text(draw(found), encoding="utf-8")

@@ -7,7 +7,6 @@ component can rely on, or raises ConfigError with all the faults it found, befor
 import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +20,7 @@ from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 from components import charts, secrets
 from components.applications import ApplicationSet, Published
 from components.certificates import CertManager
+from components.chart_lock import LOCK
 from components.charts import Chart, Charts
 from components.cilium import Cilium
 from components.cloudflare import Cloudflare
@@ -46,7 +46,7 @@ CHART_VERSIONS = {
     "cilium": "1.19.6",
     "ingress-nginx": "4.15.1",
     "cert-manager": "v1.21.1",
-    "tailscale-operator": "1.102.3",
+    "tailscale-operator": "1.102.4",
     "external-dns": "1.21.1",
     "k8s-gateway": "3.7.2",
 }
@@ -247,25 +247,24 @@ def find_charts(
     """The charts `names` by name, and one problem for each that can't be had.
 
     `default_folder` is where charts are taken from when `charts.folder` is not set; None means their repositories.
+    Says in one line each when a folder brings its own lock file, and when a chart that nobody confirmed is used first.
     """
     problems = [
         Problem(f"charts.versions.{name}", version, unknown_key(name, CHART_VERSIONS), "without this key")
         for name, version in model.versions.items()
         if name not in CHART_VERSIONS
     ]
-    folder = model.folder or default_folder
+    named = model.folder or default_folder
+    folder = PROJECT / Path(named).expanduser() if named else None
     try:
-        locked = charts.read_lock(PROJECT / Path(model.lock).expanduser())
-    except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError) as fault:
-        remedy = "charts.lock as it is in version control"
+        lock = charts.lock_file(model, folder, PROJECT)
+    except (OSError, ValueError, TypeError, KeyError) as fault:
+        remedy = "charts.lock as it is in version control, or as `make lock FOLDER=FOLDER` writes it"
         return {}, [Problem("charts.lock", model.lock, f"can't be read: {fault}", remedy)]
-    found, faults = charts.resolve(
-        {name: model.versions.get(name, CHART_VERSIONS[name]) for name in names},
-        locked,
-        PROJECT / Path(folder).expanduser() if folder else None,
-        PROJECT,
-        model.lock,
-    )
+    if lock.folder:
+        pulumi.log.info(f"Charts come from {folder}, as its own {LOCK} says; the project's does not count for them.")
+    wanted = {name: model.versions.get(name, CHART_VERSIONS[name]) for name in names}
+    found, faults = charts.resolve(wanted, lock, folder, PROJECT)
     return {
         name: replace(chart, timeout_seconds=model.timeout_seconds) for name, chart in found.items()
     }, problems + faults

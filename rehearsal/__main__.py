@@ -4,10 +4,9 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from components.settings import ConfigError
 from rehearsal.cluster import furnish
 from rehearsal.console import ERR, OUT, Steps
 from rehearsal.control_plane import CONTEXT, PROJECT, ApiError, ControlPlane, ControlPlaneError
+from rehearsal.recovery import ADOPT, recover
 from rehearsal.stack import FOLDER, Stack, StackError, declared
 from rehearsal.summary import tables
 from toolchain.console import Progress, exclusive
@@ -235,14 +235,12 @@ def _bring_up(target: Target, steps: Steps, *, verbose: bool) -> None:
         step.result = f"{stack.charts}, local accounts in {_short(stack.accounts)}"
     if stack.was_interrupted():
         with steps.step("recovery", 5) as step:
-            stack.recover(partial(_forget_release, target))
+            recover(stack, target.api(), own_cluster=target.plane is not None)
             step.result = "the last update was ended before its time; its stack is unlocked and goes on from there"
-    for name, run, usual in (("preview", stack.preview, 15), ("up", stack.up, 60)):
-        with steps.step(name, usual) as step:
-            outcome = run(_printed if verbose else step.doing)
-            step.result = str(outcome)
-        if not outcome.changes:
-            break
+        _update(stack, steps, ADOPT, verbose=verbose)
+        stack.forget_pending()
+    # After a recovery this is what takes the adoption's own setting back.
+    _update(stack, steps, {}, verbose=verbose)
     with steps.step("look", 3) as step:
         shown = tables(stack.state(), stack.outputs(), target.api(), stack.accounts)
         step.result = ""
@@ -254,6 +252,16 @@ def _bring_up(target: Target, steps: Steps, *, verbose: bool) -> None:
         OUT.print(f"  {what}:\n    {command}", markup=False)
 
 
+def _update(stack: Stack, steps: Steps, settings: Mapping[str, str], *, verbose: bool) -> None:
+    """Plan, and do what is planned; `settings` go into Pulumi's environment."""
+    for name, run, usual in (("preview", stack.preview, 15), ("up", stack.up, 60)):
+        with steps.step(name, usual) as step:
+            outcome = run(_printed if verbose else step.doing, **settings)
+            step.result = str(outcome)
+        if not outcome.changes:
+            break
+
+
 def _wait_for_updater(stack: Stack) -> None:
     """An update outlives a command that is killed: let it come to its end."""
     if process := stack.updater():
@@ -262,17 +270,6 @@ def _wait_for_updater(stack: Stack) -> None:
             process.wait(UPDATE_PATIENCE_SECONDS)
         except psutil.TimeoutExpired:
             raise RehearsalError(f"Pulumi (pid {process.pid}) is still at work on the stack") from None
-
-
-def _forget_release(target: Target, namespace: str, name: str, *, created: bool) -> None:
-    """Delete Helm's record of a release that may be half installed: the objects stay and are taken over.
-
-    On a cluster of somebody else only what Helm itself calls pending.
-    """
-    pending = "" if created and target.plane else ",status in (pending-install,pending-upgrade,pending-rollback)"
-    client.CoreV1Api(target.api()).delete_collection_namespaced_secret(
-        namespace, label_selector=f"owner=helm,name={name}{pending}"
-    )
 
 
 def _next(target: Target) -> Iterator[tuple[str, str]]:

@@ -14,8 +14,15 @@ FAULTS = {
     "rate-limit": "429 Too Many Requests: rate limited, please wait and throttle your requests",
     "server-error": "500 Internal Server Error",
     "timeout-after-create": "context deadline exceeded while awaiting the response headers",
+    "no-answer-after-create": "context deadline exceeded while awaiting the response headers",
 }
 """Faults that can be asked for, and what a call then fails with."""
+
+AFTER_CREATE = frozenset({"timeout-after-create", "no-answer-after-create"})
+"""Those that come when the thing is made already."""
+
+NO_ANSWER_SECONDS = 600
+"""How long a call without an answer waits for one: time to kill the update meanwhile."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (

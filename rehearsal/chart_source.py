@@ -1,19 +1,21 @@
 """Which Helm charts a rehearsal uses: upstream's where they are at hand, else the stand-ins of `rehearsal/charts`.
 
 A stand-in has upstream's name and version, so that the program sees no difference; its content, and with it the digest,
-is another. It therefore has a lock file of its own, which the stack's `charts.lock` setting names.
+is another. Its folder therefore brings a charts.lock of its own; so may one with upstream's charts, where they are not
+the archives of their publishers. Run as a module it prints the folder, for the make targets.
 """
 
 import gzip
 import io
 import os
 import re
+import sys
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.charts import LOCK, LockedChart, digest, read_lock
+from components.chart_lock import LOCK, LockedChart, digest, read_lock
 
 PROJECT = Path(__file__).resolve().parent.parent
 CHARTS = PROJECT / "rehearsal/charts"
@@ -21,26 +23,25 @@ CHARTS = PROJECT / "rehearsal/charts"
 PACKAGED = Path(".cache/rehearsal/charts")
 """Where the stand-ins are packaged, relative to the project."""
 
-STAND_IN_LOCK = "stand-in.lock"
-
 
 @dataclass(frozen=True)
 class ChartSource:
-    """A folder with `<name>-<version>.tgz` files, and the lock file that proves them."""
+    """A folder with `<name>-<version>.tgz` files."""
 
     kind: str
     folder: Path
-    lock: Path
 
     @property
     def settings(self) -> dict[str, str]:
         """The `charts` group of a stack file that takes charts from here."""
-        own = {} if self.lock.name == LOCK else {"lock": str(self.lock)}
-        return {"folder": str(self.folder), **own}
+        return {"folder": str(self.folder)}
 
     def __str__(self) -> str:
-        origin = self.folder if self.kind == "upstream" else CHARTS.relative_to(PROJECT)
-        return f"{self.kind} charts from {origin}"
+        if self.kind != "upstream":
+            return f"{self.kind} charts from {CHARTS.relative_to(PROJECT)}"
+        return (
+            f"{self.kind} charts from {self.folder}{f' with its own {LOCK}' if (self.folder / LOCK).is_file() else ''}"
+        )
 
 
 def choose(environ: Mapping[str, str], project: Path) -> ChartSource:
@@ -53,7 +54,7 @@ def choose(environ: Mapping[str, str], project: Path) -> ChartSource:
         raise NotADirectoryError(f"CHARTS_DIR={named} is not a folder")
     folder = (project / (named or "../shared/charts")).resolve()
     if folder.is_dir():
-        return ChartSource("upstream", folder, project / LOCK)
+        return ChartSource("upstream", folder)
     return stand_in_charts(project / PACKAGED)
 
 
@@ -69,9 +70,9 @@ def stand_in_charts(folder: Path) -> ChartSource:
             continue
         content = archive(CHARTS / locked.name, locked.version)
         _write(folder / locked.archive, content)
-        entries.append(LockedChart(locked.name, locked.version, "rehearsal/charts", digest(content)))
-    _write(folder / STAND_IN_LOCK, "\n".join(map(_as_toml, entries)).encode())
-    return ChartSource("stand-in", folder, folder / STAND_IN_LOCK)
+        entries.append(LockedChart(locked.name, locked.version, digest(content)))
+    _write(folder / LOCK, "\n".join(entry.as_toml() for entry in entries).encode())
+    return ChartSource("stand-in", folder)
 
 
 def archive(chart: Path, version: str) -> bytes:
@@ -88,14 +89,16 @@ def archive(chart: Path, version: str) -> bytes:
     return gzip.compress(packed.getvalue(), mtime=0)
 
 
-def _as_toml(entry: LockedChart) -> str:
-    lines = [f'{key} = "{value}"' for key, value in vars(entry).items()]
-    return "\n".join(["[[chart]]", *lines, ""])
-
-
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all, as another rehearsal may read it."""
     if not path.is_file() or path.read_bytes() != content:
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         partial.write_bytes(content)
         partial.replace(path)
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(f"{choose(os.environ, PROJECT).folder}\n")
+    except NotADirectoryError as error:
+        sys.exit(str(error))

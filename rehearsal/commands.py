@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rehearsal.accounts import FAULTS, Account, Accounts, Record
+from rehearsal.accounts import AFTER_CREATE, FAULTS, Account, Accounts, Record
 from rehearsal.behaviour import GENERIC, Refused, Resource
 from rehearsal.cloudflare_account import RESOURCES as CLOUDFLARE
 from rehearsal.sdk_schema import Sdk, UnknownResourceError
@@ -114,8 +114,8 @@ def _delete(account: Account, options: argparse.Namespace) -> Iterator[str]:
 
 
 def _fail(account: Account, options: argparse.Namespace) -> Iterator[str]:
-    if options.fault == "timeout-after-create" and options.operation != "create":
-        raise Refused("timeout-after-create is a fault of create alone")
+    if options.fault in AFTER_CREATE and options.operation != "create":
+        raise Refused(f"{options.fault} is a fault of create alone")
     account.ask_for_fault(_token(account, options.type), options.operation, options.fault, options.times)
     yield from ()
 

@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import httpx
 import yaml
 
+from rehearsal.ports import free_ports, is_free
 from rehearsal.processes import Processes
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -34,9 +34,19 @@ REQUIRED = (*PROGRAMS[:-1], "cilium-crds", "openssl")
 """Executables that must be there."""
 
 CONTEXT = "rehearsal"
-READY_SECONDS = 60
+READY_SECONDS = 180
+"""Usually 3; a machine can be busy with other things."""
+
+PORT_ATTEMPTS = 3
+
+ADVERTISED = "192.0.2.1"
+"""What the Service `kubernetes` leads to, which nothing uses here: an address for documentation (RFC 5737).
+
+Loopback is refused, and without one the API server takes that of the default route, which a machine need not have.
+"""
 
 _PORTS = ("etcd", "etcd-peers", "kube-apiserver")
+_PORT_TAKEN = "address already in use"
 _WEBHOOKS = "MutatingAdmissionWebhook,ValidatingAdmissionWebhook"
 
 
@@ -99,16 +109,33 @@ class ControlPlane:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._write_secrets()
         if self._ports_are_taken():
-            self.stop()
-            self._file("ports.json").unlink(missing_ok=True)
-        self._choose_ports()
+            self._give_up_ports()
         dead = [name for name in PROGRAMS if not self.processes.find(name)]
+        for attempt in range(PORT_ATTEMPTS):
+            self._choose_ports()
+            try:
+                self._start_programs()
+                break
+            except ControlPlaneError:
+                if attempt == PORT_ATTEMPTS - 1 or not self._lost_a_port():
+                    raise
+                self._give_up_ports()
+        return dead
+
+    def _start_programs(self) -> None:
         for name in PROGRAMS:
             if name == "kube-controller-manager":  # it and those after it need an API server that answers
                 self._write_kubeconfig()
                 self._wait_until_ready()
             self.processes.start(name, self._command(name))
-        return dead
+
+    def _lost_a_port(self) -> bool:
+        """Whether somebody took a port between its choice and its use."""
+        return any(_PORT_TAKEN in self.processes.last_words(name) for name in ("etcd", "kube-apiserver"))
+
+    def _give_up_ports(self) -> None:
+        self.stop()
+        self._file("ports.json").unlink(missing_ok=True)
 
     def running(self) -> dict[str, int | None]:
         """The process id of each program; None for one that does not run."""
@@ -248,9 +275,7 @@ class ControlPlane:
         except FileNotFoundError:
             return False
         owners = {"etcd-peers": "etcd"}
-        return any(
-            not _is_free(port) for name, port in ports.items() if not self.processes.find(owners.get(name, name))
-        )
+        return any(not is_free(port) for name, port in ports.items() if not self.processes.find(owners.get(name, name)))
 
     def _write_secrets(self) -> None:
         """The token and the key that signs service accounts, made once."""
@@ -331,6 +356,7 @@ class ControlPlane:
             "etcd-servers": f"http://127.0.0.1:{ports['etcd']}",
             "secure-port": ports["kube-apiserver"],
             "bind-address": "127.0.0.1",
+            "advertise-address": ADVERTISED,
             "cert-dir": self.folder / "certificates",
             "token-auth-file": self._file("tokens.csv"),
             "authorization-mode": "RBAC",
@@ -364,28 +390,6 @@ class ControlPlane:
             "node-lease-duration-seconds": "40",
             "config": STAGES,
         }
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ports on loopback that nothing listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: old connections don't count
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def _write(path: Path, text: str) -> None:

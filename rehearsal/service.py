@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from google.protobuf import empty_pb2, struct_pb2  # type: ignore[import-untyped
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from rehearsal import cloudflare_account, tailscale_account
-from rehearsal.accounts import FAULTS, Account, Accounts, Record, scope_of
+from rehearsal.accounts import AFTER_CREATE, FAULTS, NO_ANSWER_SECONDS, Account, Accounts, Record, scope_of
 from rehearsal.behaviour import CHANGED, GENERIC, Refused, Resource
 from rehearsal.differences import differences
 from rehearsal.sdk_schema import PROJECT, Schema, Sdk, UnknownResourceError
@@ -171,6 +172,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             record = behaviour.record(token, values, None, schema)
             account.put(record)
         if fault:
+            if fault == "no-answer-after-create":
+                time.sleep(NO_ANSWER_SECONDS)
             raise Refused(f"{token}: {FAULTS[fault]}")
         return provider_pb2.CreateResponse(id=record.id, properties=_struct(_state(record, inputs, schema)))
 
@@ -271,7 +274,7 @@ def _fail_if_asked(accounts: Accounts, token: str, operation: str) -> str | None
     """Raise the fault that is due; return one that must come after the operation."""
     with accounts.transaction() as account:
         fault = account.take_fault(token, operation)
-    if fault and fault != "timeout-after-create":
+    if fault and fault not in AFTER_CREATE:
         raise Refused(f"{token}: {FAULTS[fault]}")
     return fault
 

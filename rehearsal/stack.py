@@ -19,7 +19,7 @@ from rehearsal.control_plane import PROJECT
 from rehearsal.service import stand_in_secrets
 from toolchain import SetupError
 from toolchain.layout import Layout, environment
-from toolchain.local_stack import REHEARSAL, overlay_of, prepare
+from toolchain.local_stack import REHEARSAL, prepare
 from toolchain.stamp import Stamp
 
 FOLDER = PROJECT / ".cache/rehearsal"
@@ -76,7 +76,7 @@ class Stack:
         self.layout = layout if folder == FOLDER else OwnLayout(layout.root, layout.shared, folder)
         self.accounts = folder / "accounts.db"
         fallback = Stamp(layout.stamp).pair == "fallback"
-        self.environment = environment(self.layout, os.environ, fallback_pair=fallback) | {
+        self.environment = environment(self.layout, os.environ, fallback_pair=fallback, stand_ins=True) | {
             "ANTON_ACCOUNTS": str(self.accounts),
             "KUBECONFIG": str(kubeconfig),  # nothing may fall back to the user's
         }
@@ -88,20 +88,18 @@ class Stack:
         return self.layout.stacks / f"Pulumi.{REHEARSAL}.yaml"
 
     def prepare(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write the stack file: the committed one with `changes` laid over its groups, and where the charts are.
+        """Write the stack file: the committed one with `changes` laid over its groups; choose the charts.
 
         Raises StackError when there is no stack to be made.
         """
         committed = groups_of(PROJECT / f"Pulumi.{REHEARSAL}.yaml")
+        groups = {key: merged(committed.get(key, {}), change) for key, change in changes.items()}
         self.charts = choose(os.environ, PROJECT)
-        committed["charts"] = {**self.charts.settings, **committed.get("charts", {})}
-        overlay = {key: merged(committed.get(key, {}), changes.get(key, {})) for key in {"charts", *changes}}
-        path = overlay_of(REHEARSAL, self.layout)
-        for folder in (path.parent, self.layout.state):
+        self.environment["CHARTS_DIR"] = str(self.charts.folder)
+        for folder in (self.layout.stacks, self.layout.state):
             folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(overlay))
         try:
-            prepare(REHEARSAL, self.layout, self.environment)
+            prepare(REHEARSAL, self.layout, self.environment, groups)
         except SetupError as error:
             raise StackError(str(error)) from None
 
@@ -109,13 +107,13 @@ class Stack:
         """The groups of the stack file in use."""
         return groups_of(self.file)
 
-    def preview(self, show: Callable[[str], None]) -> Outcome:
-        """What an update would do; `show` gets each line that Pulumi prints."""
-        return self._outcome("preview", [], show)
+    def preview(self, show: Callable[[str], None], **settings: str) -> Outcome:
+        """What an update would do; `show` gets each line that Pulumi prints, `settings` go into its environment."""
+        return self._outcome("preview", [], show, settings)
 
-    def up(self, show: Callable[[str], None]) -> Outcome:
-        """Bring the network up; `show` gets each line that Pulumi prints."""
-        return self._outcome("up", ["--yes", "--skip-preview"], show)
+    def up(self, show: Callable[[str], None], **settings: str) -> Outcome:
+        """Bring the network up; `show` gets each line that Pulumi prints, `settings` go into its environment."""
+        return self._outcome("up", ["--yes", "--skip-preview"], show, settings)
 
     def state(self) -> dict[str, Any]:
         """The deployment as `pulumi stack export` has it, secrets encrypted."""
@@ -134,7 +132,6 @@ class Stack:
             for path in below.glob(f"{kind}/**/{REHEARSAL}*"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.file.unlink(missing_ok=True)
-        overlay_of(REHEARSAL, self.layout).unlink(missing_ok=True)
 
     def updater(self) -> psutil.Process | None:
         """The Pulumi that is at work on this stack, which may have outlived the command that started it."""
@@ -144,25 +141,17 @@ class Stack:
         """Whether an update of this stack was ended before its time."""
         return any(self._locks()) or bool(self._pending())
 
-    def recover(self, forget_release: Callable[..., None]) -> None:
-        """Unlock the stack after an update that was killed, and drop what it was about to do.
-
-        `forget_release` gets namespace and name of each Helm release that may be half done, and as `created` whether
-        it was being made.
-        """
-        for process in self.processes():  # plugins that outlived their engine would go on working
-            process.kill()
+    def unlock(self) -> None:
+        """Take away the lock that a killed update has left."""
         if any(self._locks()):
             self._run("cancel", "--yes")
-        if not self._pending():
-            return
-        document = json.loads(self._run("stack", "export"))
-        for operation in document["deployment"].pop("pending_operations"):
-            resource = operation["resource"]
-            if resource["type"] == "kubernetes:helm.sh/v3:Release":
-                inputs, created = resource["inputs"], operation["type"] == "creating"
-                forget_release(inputs["namespace"], inputs["name"], created=created)
-        self._run("stack", "import", input=json.dumps(document))
+
+    def forget_pending(self) -> None:
+        """Drop the notes of what killed updates were about to do."""
+        if self._pending():
+            document = json.loads(self._run("stack", "export"))
+            del document["deployment"]["pending_operations"]
+            self._run("stack", "import", input=json.dumps(document))
 
     def _locks(self) -> Iterator[Path]:
         return (self.layout.state / ".pulumi/locks").glob(f"**/{REHEARSAL}/*.json")
@@ -184,13 +173,15 @@ class Stack:
             except psutil.Error:
                 continue
 
-    def _outcome(self, command: str, arguments: list[str], show: Callable[[str], None]) -> Outcome:
+    def _outcome(
+        self, command: str, arguments: list[str], show: Callable[[str], None], settings: Mapping[str, str]
+    ) -> Outcome:
         lines = []
         with (self.folder / f"{command}.log").open("w") as log:
             process = subprocess.Popen(  # noqa: S603 - pulumi with fixed arguments
                 self._command(command, *arguments, "--suppress-permalink=true"),
                 cwd=PROJECT,
-                env=self.environment,
+                env=self.environment | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -16,7 +16,7 @@ import yaml
 
 from components.settings import NAMESPACE
 from tests.configs import PROJECT, STAND_IN_SECRETS
-from toolchain.layout import local_backend
+from toolchain.layout import Layout, environment, local_backend
 
 DISABLED_PROVIDERS = {"pulumi:disable-default-providers": ["kubernetes", "cloudflare", "tailscale"]}
 HANGS_SECONDS = 900
@@ -73,15 +73,12 @@ class Stack:
     def __init__(self, folder: Path, groups: Mapping[str, Any], kubeconfig: Path | None = None) -> None:
         self.folder = folder
         self.file = folder / "Pulumi.test.yaml"
-        self.environment = {
-            **os.environ,
+        layout = Layout.of(PROJECT, os.environ)
+        self.environment = environment(layout, os.environ, fallback_pair=True, stand_ins=True) | {
             "HOME": str(folder / "home"),
             "KUBECONFIG": str(kubeconfig or folder / "no-kubeconfig"),
-            "PULUMI_HOME": str(PROJECT / ".cache/pulumi-home"),
-            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
             "PULUMI_BACKEND_URL": local_backend(folder / "state"),
             "PULUMI_CONFIG_PASSPHRASE": "test",
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
             "ANTON_ACCOUNTS": str(folder / "accounts.db"),
         }
         for name in ("home", "state"):

@@ -17,10 +17,13 @@ from cli.topology_model import Topology
 from cli.topology_svg import draw
 from tests.configs import PROJECT, chart_settings, merged, stack_config
 from tests.engine import Stack, require_engine
+from tests.tools import tool
 
 pytestmark = pytest.mark.engine
 
 SVG = "{http://www.w3.org/2000/svg}"
+
+TITLE = "example.com: the network of stack prod"
 
 APPLICATIONS = {
     f"application-{number}": {
@@ -41,9 +44,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 def topology(stack: Stack, change: dict[str, Any]) -> Topology:
     stack.configure(merged(merged(stack_config(), {"charts": chart_settings()}), change))
     program = Program("test", stack.environment, stack.file)
-    planned = program.plan.planned
-    network = Network.declared(program.settings, objects(planned), planned)
-    return Topology.of(network, "example.com: the network of stack prod")
+    network = Network.outline(program.settings, program.plan.planned)
+    return Topology.of(network, TITLE)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,25 @@ def test_picture_in_the_docs_is_that_of_the_shipped_stack(stack: Stack) -> None:
     drawn = draw(topology(stack, {}))
     kept = PROJECT / "docs/topology.svg"
     assert kept.read_text() == drawn, "draw it again: ./anton --local -s prod topology --svg docs/topology.svg"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {
+            "discovery": {"lanDns": None},
+            "ingress": {"classes": {"external": {"serviceType": "LoadBalancer"}}},
+            "loadBalancer": {"addresses": {"external": "192.168.1.104"}},
+        },
+    ],
+)
+def test_picture_without_rendered_charts_is_that_of_the_rendered_ones(stack: Stack, change: dict[str, Any]) -> None:
+    tool("helm")
+    drawn = topology(stack, change)
+    program = Program("test", stack.environment, stack.file)
+    planned = program.plan.planned
+    assert drawn == Topology.of(Network.declared(program.settings, objects(planned), planned), TITLE)
 
 
 def test_every_application_and_address_is_in_the_picture_and_in_the_tree(with_applications: Topology) -> None:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.newest
 
 PYTHON = PROJECT / ".cache/venv-newest/bin/python"
 
-OTHERS = ("test_toolchain.py", "test_surroundings.py")
+OTHERS = ("toolchain", "test_surroundings.py")
 """Tests of what runs without the SDKs."""
 
 

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain import SetupError
-from toolchain.layout import Layout, as_shell, environment
+from toolchain.groups import GROUPS, groups_of_anton
+from toolchain.layout import Layout, as_shell, direct_loopback, environment
 from toolchain.stamp import Stamp, all_inputs
-
-GROUPS = ("preview", "test", "cluster")
 
 _INTERRUPTED = 130
 
@@ -25,23 +24,30 @@ def main(arguments: Sequence[str], root: Path) -> int:
     options = parser.parse_args(own)
     if unknown := set(options.groups) - set(GROUPS):
         parser.error(f"unknown group {', '.join(sorted(unknown))}: choose from {', '.join(GROUPS)}")
+    groups = options.groups or ["preview"]
+    if options.anton:
+        groups, command = [*groups_of_anton(command)], ["python", "-m", "cli", *command]
     layout = Layout.of(root, os.environ)
     try:
-        stamp = _set_up(options.groups or ["preview"], layout, refresh=options.refresh)
-        settings = environment(layout, os.environ, fallback_pair=stamp.pair == "fallback")
-        if options.keep_login:
-            settings = {**os.environ, "PATH": settings["PATH"]}
+        stamp = _set_up(groups, layout, refresh=options.refresh)
+        fallback = stamp.pair == "fallback"
+        settings = environment(layout, os.environ, fallback_pair=fallback)
+        if options.anton:
+            settings = {**os.environ, **direct_loopback(os.environ), "PATH": settings["PATH"]}
         if options.stack:
-            from toolchain.local_stack import accounts_of, prepare  # noqa: PLC0415 - only where needed: it costs time
+            from toolchain.local_stack import environment_of, prepare  # noqa: PLC0415 - only where needed: costs time
 
+            settings = environment_of(options.stack, layout, os.environ, fallback_pair=fallback)
             prepare(options.stack, layout, settings)
-            settings |= accounts_of(options.stack, layout)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nSet-up was interrupted; the same command goes on from here.", file=sys.stderr)
         return _INTERRUPTED
+    except OSError as error:
+        print(f"Set-up can't go on: {error}. ANTON_CACHE moves the cache of built tools.", file=sys.stderr)
+        return 1
     if options.print_env:
         print(as_shell(os.environ, settings))
     return _replace_process(command, settings) if command else 0
@@ -70,19 +76,22 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="setup.py",
-        usage="%(prog)s [--refresh] [--print-env] [--keep-login] [--stack STACK] [GROUP ...] [-- COMMAND ...]",
+        usage="%(prog)s [--refresh] [--print-env] [--anton] [--stack STACK] [GROUP ...] [-- COMMAND ...]",
         description="Set up what the make targets need, once, in .cache and the user's cache folder; then run COMMAND.",
     )
     parser.add_argument(
         "groups",
         nargs="*",
         metavar="GROUP",
-        help="preview (the default), test (also what the tests need), cluster (also a local control plane)",
+        help="preview (the default), test (also what the tests need), cluster (also a local control plane), "
+        "environment (Python packages alone), helm, policy-verdict",
     )
     parser.add_argument("--refresh", action="store_true", help="decide again what to use, download or build")
     parser.add_argument("--print-env", action="store_true", help="print the environment as lines for a shell to eval")
     parser.add_argument(
-        "--keep-login", action="store_true", help="run COMMAND with your own Pulumi login, backend and plugins"
+        "--anton",
+        action="store_true",
+        help="COMMAND are the arguments of ./anton: set up what its subcommand needs and run it with your own login",
     )
     parser.add_argument(
         "--stack", help="prepare this stack in local state; its settings: .cache/stacks/Pulumi.STACK.yaml"

@@ -15,6 +15,9 @@ from toolchain.console import Progress
 from toolchain.gobuild import GoTool
 from toolchain.layout import Layout, environment, find_executable, search_path
 
+PAIRS = ("newest", "fallback")
+"""The pairs of SDKs and Kubernetes plugin, the preferred one first."""
+
 _HOST = "pulumi-language-python"
 
 
@@ -23,7 +26,13 @@ def version_of(pulumi: Path) -> tuple[int, ...] | None:
     try:
         settings = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}
         answer = subprocess.run(
-            [pulumi, "version"], capture_output=True, text=True, env=settings, timeout=30, check=False
+            [pulumi, "version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=settings,
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -42,7 +51,14 @@ def choose_own(layout: Layout, limits: Mapping[str, str], environ: Mapping[str, 
     if not _numbers(limits["at_least"]) <= version < _numbers(limits["below"]):
         shown = ".".join(map(str, version))
         return None, f"{pulumi} is {shown}, needed is at least {limits['at_least']} and below {limits['below']}"
+    if not _host_of(pulumi):
+        return None, f"{pulumi} has no {_HOST} beside it"
     return pulumi, ""
+
+
+def _host_of(pulumi: Path) -> Path | None:
+    """The language host beside a pulumi, which is where that one looks: those on PATH are ignored (layout.py)."""
+    return find_executable(_HOST, [str(pulumi.resolve().parent)])
 
 
 def provide_pulumi(tool: GoTool, limits: Mapping[str, str], layout: Layout, progress: Progress) -> list[Path]:
@@ -60,7 +76,7 @@ def provide_pulumi(tool: GoTool, limits: Mapping[str, str], layout: Layout, prog
 def provide_language_host(tool: GoTool, limits: Mapping[str, str], layout: Layout, progress: Progress) -> list[Path]:
     """Make the Python language host of the chosen pulumi available, and return its path."""
     own, _ = choose_own(layout, limits, os.environ)
-    host = own and find_executable(_HOST, [str(own.resolve().parent), str(own.parent)])
+    host = own and _host_of(own)
     if host:
         for name in tool.executables:
             (layout.bin / name).unlink(missing_ok=True)
@@ -98,19 +114,26 @@ def provide_kubernetes_plugin(
 ) -> tuple[str, list[Path]]:
     """Install the newest Kubernetes plugin if it can be had, else build the fallback one.
 
-    Returns the SDK pair to use (`newest` or `fallback`) and the plugin's path.
+    Returns the SDK pair to use (`newest` or `fallback`) and the plugin's path. What was there for the other pair goes.
     """
-    newest = plugin_path(layout.pulumi_home, "kubernetes", versions["newest"])
+    newest, fallback = (plugin_path(layout.pulumi_home, "kubernetes", versions[pair]) for pair in PAIRS)
     if newest.exists() or take_users_plugin(newest) or download("kubernetes", versions["newest"], layout, progress):
         progress.doing(f"version {versions['newest']}")
-        return "newest", [newest]
+        for home in (layout.pulumi_home, layout.stand_in_home):
+            shutil.rmtree(plugin_path(home, "kubernetes", versions["fallback"]).parent, ignore_errors=True)
+        shutil.rmtree(layout.venv_newest, ignore_errors=True)  # the main environment has the newest SDKs now
+        return "newest", _in_both_homes(newest, layout)
     progress.note(
         f"The official plugin {versions['newest']} can't be downloaded here: using the pair "
         f"{versions['fallback']}, SDK and plugin, the plugin built from source. `make refresh` tries again."
     )
     folder = gobuild.provide(tool, layout, progress)
-    fallback = plugin_path(layout.pulumi_home, "kubernetes", versions["fallback"])
-    return "fallback", [place(folder / fallback.name, fallback)]
+    return "fallback", _in_both_homes(place(folder / fallback.name, fallback), layout)
+
+
+def _in_both_homes(plugin: Path, layout: Layout) -> list[Path]:
+    """Place a plugin of the project's Pulumi home in that of the stand-ins too, and return both."""
+    return [plugin, place(plugin, layout.stand_in_home / plugin.relative_to(layout.pulumi_home))]
 
 
 def plugin_path(home: Path, name: str, version: str) -> Path:
@@ -122,7 +145,7 @@ def take_users_plugin(plugin: Path) -> bool:
     """Make the user's own plugin of the same version the project's `plugin`, and tell whether `plugin` is there."""
     home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     own = home / "plugins" / plugin.parent.name / plugin.name
-    if own.exists() and own != plugin:
+    if own != plugin and os.access(own, os.R_OK | os.X_OK):
         place(own, plugin)
     return plugin.exists()
 

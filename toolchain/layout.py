@@ -10,8 +10,11 @@ from shlex import quote
 
 LOCAL_PASSPHRASE = "for-local-use-only"  # noqa: S105 - protects nothing: local state lives in the project's cache
 
-# The user's own login, backend and stack choice would otherwise reach into a make target.
-_FOREIGN_SETTINGS = ("PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_STACK")
+# Options of the Kubernetes provider, which docs/recovery.md sets in front of a command.
+_KEPT_SETTINGS = "PULUMI_K8S_"
+
+
+_PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,13 @@ class Layout:
 
     @property
     def pulumi_home(self) -> Path:
+        """Pulumi's home with the clouds' official plugins where they can be had."""
         return self.cache / "pulumi-home"
+
+    @property
+    def stand_in_home(self) -> Path:
+        """Pulumi's home with the stand-ins for the clouds' plugins, whatever else there is."""
+        return self.cache / "pulumi-home-stand-in"
 
     @property
     def state(self) -> Path:
@@ -75,16 +84,21 @@ class Layout:
 
 
 def search_path(layout: Layout, environ: Mapping[str, str]) -> list[str]:
-    """Return the folders of the user's PATH that are not the project's own."""
-    own = str(layout.cache)
-    return [folder for folder in environ.get("PATH", "").split(os.pathsep) if folder and not folder.startswith(own)]
+    """Return the folders of the user's PATH that are not the project's own, as absolute paths.
+
+    Set-up and Pulumi change into other folders, where a relative one would mean another place. An empty one, the
+    current folder to a shell, is left out.
+    """
+    folders = (str(Path(folder).absolute()) for folder in environ.get("PATH", "").split(os.pathsep) if folder)
+    return [folder for folder in folders if not Path(folder).is_relative_to(layout.cache)]
 
 
 def find_executable(name: str, folders: list[str]) -> Path | None:
-    """Return the first executable file `name` in `folders`, or None."""
+    """Return the first executable file `name` in `folders`, or None; what can't be looked at holds none."""
     for folder in folders:
         candidate = Path(folder, name)
-        if candidate.is_file() and os.access(candidate, os.X_OK):
+        # Not Path.is_file: it raises PermissionError for a folder that may not be searched.
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113
             return candidate
     return None
 
@@ -98,22 +112,44 @@ def local_backend(folder: Path) -> str:
     return f"{folder.as_uri()}?metadata=skip"
 
 
-def environment(layout: Layout, environ: Mapping[str, str], *, fallback_pair: bool) -> dict[str, str]:
+def environment(
+    layout: Layout, environ: Mapping[str, str], *, fallback_pair: bool, stand_ins: bool = False
+) -> dict[str, str]:
     """Return the complete environment for a make target: the user's, with Pulumi's settings replaced.
 
     `fallback_pair` tells that official plugins can't be downloaded here; the engine then must not try, which would
-    cost 2.5 s on every preview.
+    cost 2.5 s on every preview. `stand_ins` tells that Cloudflare and Tailscale are the local accounts, whatever
+    plugins the user has: nothing then reaches them, and nothing is downloaded either.
     """
-    result = {name: value for name, value in environ.items() if name not in _FOREIGN_SETTINGS}
+    result = {name: value for name, value in environ.items() if not _is_foreign(name)} | direct_loopback(environ)
     folders = [str(layout.bin), str(layout.venv / "bin"), *search_path(layout, environ)]
     result["PATH"] = os.pathsep.join(folders)
-    result["PULUMI_HOME"] = str(layout.pulumi_home)
+    result["PULUMI_HOME"] = str(layout.stand_in_home if stand_ins else layout.pulumi_home)
     result["PULUMI_BACKEND_URL"] = local_backend(layout.state)
     result["PULUMI_CONFIG_PASSPHRASE"] = LOCAL_PASSPHRASE
     result["PULUMI_SKIP_UPDATE_CHECK"] = "true"
-    if fallback_pair:
+    result["PULUMI_IGNORE_AMBIENT_PLUGINS"] = "true"  # one on PATH would go before those of the home
+    if fallback_pair or stand_ins:
         result["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"
     return result
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a variable of the user would reach into a make target: login, backend, plugins, Python packages."""
+    if name.startswith("PULUMI_"):
+        return not name.startswith(_KEPT_SETTINGS)
+    return name in {"PYTHONPATH", "PYTHONHOME"}
+
+
+def direct_loopback(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what keeps a proxy of the user out of the way to servers on this machine; nothing where there is no proxy.
+
+    Go's clients never take a proxy for loopback, Python's do unless they are told.
+    """
+    if not any(environ.get(name) for name in _PROXIES):
+        return {}
+    hosts = [environ.get("no_proxy") or environ.get("NO_PROXY"), "localhost", "127.0.0.1", "::1"]
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(filter(None, hosts)))
 
 
 def as_shell(before: Mapping[str, str], after: Mapping[str, str]) -> str:

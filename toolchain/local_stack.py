@@ -3,8 +3,8 @@
 `pulumi stack init` with a passphrase writes the stack's salt into Pulumi.<stack>.yaml. That file belongs to the
 user's own backend, so local use works on a copy in the cache folder that carries the salt of the local stack, and
 stand-in credentials (rehearsal/secrets.yaml) for the secrets that the committed file does not set; encrypted, because
-the program refuses secrets in plain text. Groups that depend on this machine, such as where the rehearsal's charts lie,
-come from a file beside the copy (`overlay_of`).
+the program refuses secrets in plain text. What depends on this machine, such as where the rehearsal's charts lie, comes
+by the environment (`environment_of`), so that the copy says what the committed file says.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from toolchain import SetupError
 from toolchain.console import Progress, exclusive
-from toolchain.layout import Layout
+from toolchain.layout import Layout, environment
 
 REHEARSAL = "rehearsal"
 """The stack of `make rehearse`: always in local state, with its accounts beside its control plane."""
@@ -33,12 +33,13 @@ _BLOCK = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n|[ \t]+[^\n]*(?:\n|$))*")
 _MADE = "# Made from {name} at each run: change that file, not this one. "
 
 
-def prepare(stack: str, layout: Layout, environ: Mapping[str, str]) -> Path:
+def prepare(stack: str, layout: Layout, environ: Mapping[str, str], groups: Mapping[str, object] | None = None) -> Path:
     """Return the stack file to use with the local stack `stack`, which is created at the first call.
 
-    Raises SetupError if the repository has no such stack, or one with secrets that local use can't decrypt.
+    `groups` take the place of the committed file's groups of the same names. Raises SetupError if the repository has
+    no such stack, or one with secrets that local use can't decrypt.
     """
-    text = _local_text(stack, layout)
+    text = _with_groups(_local_text(stack, layout), groups or {}, layout)
     # Of two first runs at once, one makes the stack and the other finds it.
     with exclusive(layout.stacks / f".{stack}.lock", Progress(0, sys.stderr, layout.logs)):
         return _prepared(stack, text, layout, environ)
@@ -112,24 +113,27 @@ def _local_text(stack: str, layout: Layout) -> str:
             f"{committed.name} holds secrets of your own backend, which local state can't decrypt. "
             f"Use your login and backend instead: pulumi preview --stack {stack}"
         )
-    return _with_overlay(_OWN_SECRETS.sub("", text), stack, layout)
+    return _OWN_SECRETS.sub("", text)
 
 
-def accounts_of(stack: str, layout: Layout) -> dict[str, str]:
-    """The environment variable that names the local accounts of the rehearsal's stack; none for other stacks."""
-    return {"ANTON_ACCOUNTS": str(layout.cache / "rehearsal/accounts.db")} if stack == REHEARSAL else {}
+def environment_of(stack: str, layout: Layout, environ: Mapping[str, str], *, fallback_pair: bool) -> dict[str, str]:
+    """The environment for commands on the local stack `stack`.
+
+    The rehearsal's has its own accounts behind the stand-ins, and the charts that `make rehearse` takes. Raises
+    SetupError when there are none to be had.
+    """
+    if stack != REHEARSAL:
+        return environment(layout, environ, fallback_pair=fallback_pair)
+    settings = environment(layout, environ, fallback_pair=fallback_pair, stand_ins=True)
+    settings["ANTON_ACCOUNTS"] = str(layout.cache / "rehearsal/accounts.db")
+    command = [layout.venv / "bin/python", "-m", "rehearsal.chart_source"]
+    done = subprocess.run(command, cwd=layout.root, env=settings, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SetupError(done.stderr.strip())
+    return settings | {"CHARTS_DIR": done.stdout.strip()}
 
 
-def overlay_of(stack: str, layout: Layout) -> Path:
-    """The file with groups that take the place of those in the committed stack file: a JSON object, by name."""
-    return layout.stacks / f"{stack}.overlay.json"
-
-
-def _with_overlay(text: str, stack: str, layout: Layout) -> str:
-    try:
-        groups: dict[str, object] = json.loads(overlay_of(stack, layout).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return text
+def _with_groups(text: str, groups: Mapping[str, object], layout: Layout) -> str:
     project = _project(layout)
     for key in groups:
         own_block = rf"^( +)(['\"]?){re.escape(project)}:{re.escape(key)}\2 *:.*\n(?:(?:\1 +.*|[ ]*#.*|[ ]*)\n)*"

@@ -1,4 +1,4 @@
-"""Provides the plugins of the two clouds: the user's own or downloaded, else a stand-in for previews."""
+"""Provides the plugins of the two clouds: the user's own or downloaded, else a stand-in; for rehearsals always that."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ exec {python} {script} serve {name} "$@"
 def provide(versions: Mapping[str, str], layout: Layout, progress: Progress, *, downloads: bool) -> list[Path]:
     """Install the plugin of each SDK in `versions` (name to version) and return the plugins' paths.
 
-    `downloads` tells whether official plugins can be downloaded at all; where one can't, no other is tried.
+    `downloads` tells whether official plugins can be downloaded at all; where one can't, no other is tried. The home
+    of the stand-ins gets those in any case.
     """
-    plugins, stand_ins = [], []
+    placed, missing = [], []
     for name, version in versions.items():
         plugin = engine.plugin_path(layout.pulumi_home, name, version)
         if _is_stand_in(plugin):
@@ -32,15 +33,17 @@ def provide(versions: Mapping[str, str], layout: Layout, progress: Progress, *, 
             downloads = downloads and engine.download(name, version, layout, progress)
             if not downloads:
                 _place_stand_in(plugin, name, layout)
-                stand_ins.append(f"{name} {version}")
-        plugins.append(plugin)
-    if stand_ins:
+                missing.append(f"{name} {version}")
+        stand_in = engine.plugin_path(layout.stand_in_home, name, version)
+        _place_stand_in(stand_in, name, layout)
+        placed += [plugin, stand_in]
+    if missing:
         progress.note(
-            f"The official plugins {' and '.join(stand_ins)} can't be had here: previews use a STAND-IN, which "
+            f"The official plugins {' and '.join(missing)} can't be had here: previews use a STAND-IN, which "
             "checks arguments but reaches no account (docs/stand-in.md). `make refresh` tries again."
         )
-    progress.doing("stand-in" if stand_ins else "official")
-    return plugins
+    progress.doing("stand-in" if missing else "official")
+    return placed
 
 
 def _is_stand_in(plugin: Path) -> bool:

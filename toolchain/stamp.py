@@ -20,7 +20,7 @@ def digest(parts: Iterable[str | bytes]) -> str:
     """Return a short hash over `parts`, in which the borders between parts count."""
     result = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode(errors="surrogateescape") if isinstance(part, str) else part  # paths may be no UTF-8
         result.update(b"%d:" % len(data) + data)
     return result.hexdigest()[:16]
 

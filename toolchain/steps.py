@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from toolchain import debian, engine, gobuild, plugins, venvs
 from toolchain.console import Progress, exclusive
 from toolchain.gobuild import GoTool
+from toolchain.groups import GROUPS
 from toolchain.layout import Layout
 from toolchain.stamp import Stamp, all_inputs, digest, digest_of_files, own_pulumi
 
@@ -41,22 +42,17 @@ class Plan:
 
     def steps(self, group: str) -> list[Step]:
         """Return the steps of `group` in the order in which they must run."""
-        preview = [
-            self._pulumi(),
-            self._language_host(),
-            self._kubernetes_plugin(),
-            self._venv(),
-            self._cloud_plugins(),
-        ]
-        match group:
-            case "preview":
-                return preview
-            case "test":
-                tools = (self._tool(name) for name in ("helm", "talos-patch-check", "policy-verdict"))
-                return [*preview, self._development_packages(), self._venv_newest(), *tools, self._checkers()]
-            case "cluster":
-                return [*preview, *(self._tool(name) for name in ("etcd", "kubernetes", "kwok", "cilium-crds"))]
-        raise ValueError(group)
+        own = {
+            "pulumi": self._pulumi,
+            "pulumi-language-python": self._language_host,
+            "pulumi-resource-kubernetes": self._kubernetes_plugin,
+            "cloud-plugins": self._cloud_plugins,
+            "venv": self._venv,
+            "venv-test": self._development_packages,
+            "venv-newest": self._venv_newest,
+            "checkers": self._checkers,
+        }
+        return [own[name]() if name in own else self._tool(name) for name in GROUPS[group]]
 
     def _tool(self, name: str) -> Step:
         tool = self._tools[name]
@@ -121,13 +117,13 @@ class Plan:
 
     def _venv(self) -> Step:
         def run(progress: Progress) -> list[Path]:
-            return venvs.provide(self._layout.venv, self._layout, self._stamp.pair, progress, development=False)
+            return venvs.provide(self._layout.venv, self._layout, self._pair(), progress, development=False)
 
         return Step("venv", "virtual environment", lambda: self._venv_inputs(development=False), run)
 
     def _development_packages(self) -> Step:
         def run(progress: Progress) -> list[Path]:
-            return venvs.provide(self._layout.venv, self._layout, self._stamp.pair, progress, development=True)
+            return venvs.provide(self._layout.venv, self._layout, self._pair(), progress, development=True)
 
         return Step("venv-test", "packages for tests", lambda: self._venv_inputs(development=True), run)
 
@@ -149,7 +145,14 @@ class Plan:
         )
 
     def _venv_inputs(self, *, development: bool) -> str:
-        return digest([venvs.inputs(self._layout, self._stamp.pair, development=development), self._stamp.pair])
+        return digest([venvs.inputs(self._layout, self._pair(), development=development), self._pair()])
+
+    def _pair(self) -> str:
+        """The pair in use. Before that is decided, which takes an engine, the one that it probably will be."""
+        if self._stamp.pair:
+            return self._stamp.pair
+        own, _ = engine.choose_own(self._layout, self._pins["pulumi_on_path"], os.environ)
+        return "newest" if own else "fallback"
 
     def _checkers(self) -> Step:
         return Step(

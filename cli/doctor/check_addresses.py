@@ -8,10 +8,8 @@ from typing import Any
 from cli.doctor.context import SIMULATED, Context, condition, name_of
 from cli.doctor.findings import Finding, critical, note, unknown, warning
 from cli.doctor.registry import check
-from cli.network import LB_ADDRESS
-from components.discovery import GATEWAY
+from cli.network import LB_ADDRESS, addressed
 from components.load_balancer import announcing_interfaces
-from components.nginx import ServiceType, release_name
 
 LEASE_PREFIX = "cilium-l2announce-"
 POOLS = "/apis/cilium.io/v2/ciliumloadbalancerippools"
@@ -58,16 +56,8 @@ def _block(block: Mapping[str, str]) -> str:
 
 def declared_addresses(context: Context) -> dict[str, tuple[IPv4Address, str]]:
     """Services `namespace/name` that have a fixed address, with it and the name that it is declared by."""
-    settings = context.settings
-    owners = {
-        name: f"{release_name(name)}-controller"
-        for name, controller in settings.ingress.classes.items()
-        if controller.service_type is ServiceType.LOAD_BALANCER
-    }
-    if settings.discovery.enabled and settings.discovery.lan_dns:
-        owners[GATEWAY] = GATEWAY
-    addresses = settings.load_balancer.addresses
-    return {f"{settings.ingress.namespace}/{service}": (addresses[owner], owner) for owner, service in owners.items()}
+    addresses = context.settings.load_balancer.addresses
+    return {service: (addresses[owner], owner) for service, owner in addressed(context.settings).items()}
 
 
 @check("addresses", "Services have the addresses declared, each its own", "loadBalancer.addresses")

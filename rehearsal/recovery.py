@@ -1,0 +1,125 @@
+"""What an update that was killed has left behind, and how the rehearsal's stack goes on from there.
+
+Pulumi notes in the state which resources it was about to make. Such a note stays until the next update that succeeds
+(`Stack.forget_pending`), so that a recovery that is itself cut off is taken up again.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes import client
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import NotFoundError
+
+from rehearsal.accounts import Accounts, Record
+from rehearsal.stack import Stack
+
+ADOPT = {"PULUMI_K8S_UPSERT_EXISTING_OBJECTS": "true"}
+"""Lets an update take over objects that exist. The Kubernetes plugin refuses them since 4.29, and before always did."""
+
+_SECRET_MARK = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key that marks special values in a state
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A resource that an update was about to make or change when it was killed: `inputs` as its state has them."""
+
+    type: str
+    inputs: Mapping[str, Any]
+    created: bool
+
+    @property
+    def is_release(self) -> bool:
+        """Whether Helm may have it half installed, or call it so."""
+        return self.type == "kubernetes:helm.sh/v3:Release"
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it is a new object with a name that Pulumi made up: the next update makes it under another."""
+        return self.created and "pulumi.com/autonamed" in self._metadata.get("annotations", {})
+
+    @property
+    def is_record(self) -> bool:
+        """Whether it is something new in one of the clouds' accounts."""
+        return self.created and not self.type.startswith(("kubernetes:", "pulumi:", "anton:"))
+
+    @property
+    def _metadata(self) -> Mapping[str, Any]:
+        return self.inputs.get("metadata") or {}
+
+    @property
+    def name(self) -> str:
+        """The object's or release's name in the cluster."""
+        return str(self._metadata.get("name") or self.inputs.get("name"))
+
+    @property
+    def namespace(self) -> str | None:
+        """The object's or release's namespace in the cluster."""
+        return self._metadata.get("namespace") or self.inputs.get("namespace")
+
+
+def leftovers(state: Mapping[str, Any]) -> list[Leftover]:
+    """What a deployment (as `pulumi stack export` has it) notes as begun, without what was made after all."""
+    there = {resource["urn"] for resource in state.get("resources") or ()}
+    return [
+        Leftover(resource["type"], resource.get("inputs") or {}, created)
+        for operation in state.get("pending_operations") or ()
+        for resource, created in [(operation["resource"], operation["type"] == "creating")]
+        if not (created and resource["urn"] in there)
+    ]
+
+
+def recover(stack: Stack, api: client.ApiClient, *, own_cluster: bool) -> None:
+    """Unlock a stack whose update was killed, and take away what the next update could neither take over nor remove.
+
+    Objects with names of their own stay: that update adopts them (`ADOPT`). On a cluster of somebody else
+    (`own_cluster` false) Helm's record of a release goes only where Helm itself calls it pending.
+    """
+    for process in stack.processes():  # plugins that outlived their engine would go on working
+        process.kill()
+    stack.unlock()
+    state = stack.state()
+    for leftover in leftovers(state):
+        if leftover.is_release:
+            _forget_release(api, leftover, own_cluster=own_cluster)
+        elif leftover.is_nameless:
+            _delete(api, leftover)
+        elif leftover.is_record:
+            _remove_records(Accounts(stack.accounts), leftover, state)
+
+
+def _forget_release(api: client.ApiClient, leftover: Leftover, *, own_cluster: bool) -> None:
+    """Delete Helm's record of a release that may be half installed: the objects stay and are taken over."""
+    pending = ",status in (pending-install,pending-upgrade,pending-rollback)"
+    selector = f"owner=helm,name={leftover.name}{'' if leftover.created and own_cluster else pending}"
+    client.CoreV1Api(api).delete_collection_namespaced_secret(leftover.namespace, label_selector=selector)
+
+
+def _delete(api: client.ApiClient, leftover: Leftover) -> None:
+    """Delete an object that nothing refers to yet."""
+    kind = DynamicClient(api).resources.get(api_version=leftover.inputs["apiVersion"], kind=leftover.inputs["kind"])
+    try:
+        kind.delete(name=leftover.name, namespace=leftover.namespace)
+    except NotFoundError:  # it was killed before it came to that
+        return
+
+
+def _remove_records(accounts: Accounts, leftover: Leftover, state: Mapping[str, Any]) -> None:
+    """Remove from the local accounts what was made and never answered: no id of it is in the state."""
+    known = {resource.get("id") for resource in state.get("resources") or () if resource["type"] == leftover.type}
+    with accounts.transaction() as account:
+        for record in account.all(leftover.type):
+            if record.id not in known and _is_made_from(record, leftover.inputs):
+                account.remove(record)
+
+
+def _is_made_from(record: Record, inputs: Mapping[str, Any]) -> bool:
+    return all(record.inputs.get(name) == value for name, value in _plain(inputs))
+
+
+def _plain(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The inputs without Pulumi's own, and without those that hold something encrypted."""
+    for name, value in inputs.items():
+        if not name.startswith("__") and _SECRET_MARK not in repr(value):
+            yield name, value
