@@ -14,7 +14,7 @@ import yaml
 from components.settings import NAMESPACE
 from tests.configs import PROJECT, STAND_IN_SECRETS
 from tests.engine import DISABLED_PROVIDERS
-from toolchain.layout import local_backend
+from toolchain.layout import Layout, environment, local_backend
 
 
 class Project:
@@ -30,8 +30,8 @@ class Project:
         (folder / ".cache").symlink_to(PROJECT / ".cache")
         shutil.copy(PROJECT / "Pulumi.yaml", folder)
         (folder / "state").mkdir()
-        self.environment = {
-            **os.environ,
+        layout = Layout.of(PROJECT, os.environ)
+        self.environment = environment(layout, os.environ, fallback_pair=True, stand_ins=True) | {
             "PULUMI_BACKEND_URL": local_backend(folder / "state"),
             "KUBECONFIG": str(kubeconfig or "/nonexistent"),
             "ANTON_ACCOUNTS": str(folder / "accounts.db"),

@@ -7,7 +7,14 @@ import pulumi
 
 from components import chart_repository as repository
 from components.chart_archive import check, content_key
-from components.chart_lock import ChartUnavailableError, FirstUse, Lock, LockedChart, digest
+from components.chart_lock import (
+    ChartUnavailableError,
+    FirstUse,
+    Lock,
+    LockedChart,
+    digest,
+    lock_folder_command,
+)
 
 
 def obtain(entry: LockedChart, lock: Lock, folder: Path | None, cache: Path) -> Path:
@@ -45,7 +52,7 @@ def _used_first(entry: LockedChart, lock: Lock, first_use: FirstUse, folder: Pat
     """
     unknown = f"nobody has confirmed the digest of {entry.name} {entry.version}, and"
     if folder:
-        remedy = f"`make lock FOLDER={folder}` writes down the digests of the archives there, once you trust them"
+        remedy = f"`{lock_folder_command(folder)}` writes down the digests of the archives there, once you trust them"
         raise ChartUnavailableError(f"{unknown} {folder} has none for it either", remedy)
     listing = repository.listed(entry, over_tls=True)
     if listing.sha256 is None:
@@ -58,8 +65,8 @@ def _used_first(entry: LockedChart, lock: Lock, first_use: FirstUse, folder: Pat
     if not first_use.write(listing.sha256):
         return content, first_use.read() or ""
     pulumi.log.info(
-        f"{entry.name} {entry.version} is used for the first time: {unknown} the one in the index of "
-        f"{entry.repository} counts from now on, {listing.sha256}. "
+        f"{entry.name} {entry.version} is used for the first time, and nobody has confirmed its digest: from now on it "
+        f"must be {listing.sha256}, as the index of {entry.repository} says. "
         f"`{lock.command(entry.name, entry.version)}` pins it for everybody."
     )
     return content, listing.sha256

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class ChartUnavailableError(Exception):
 class LockedChart:
     """One entry of a lock file; without a repository the archive can only come from a folder.
 
-    Raises ValueError when `sha256` is neither a digest nor UNCONFIRMED.
+    Raises ValueError when `sha256` is neither a digest nor UNCONFIRMED, or is that where no repository can be asked.
     """
 
     name: str
@@ -45,6 +46,8 @@ class LockedChart:
             raise ValueError(
                 f'the sha256 of {self.name} {self.version} is neither 64 hexadecimal digits nor "{UNCONFIRMED}"'
             )
+        if not (self.confirmed or self.repository):
+            raise ValueError(f"{self.name} {self.version} has neither a sha256 nor a repository that could be asked")
 
     @property
     def confirmed(self) -> bool:
@@ -90,8 +93,9 @@ class Lock:
     def command(self, name: str, version: str) -> str:
         """What writes the digest of a chart down, once it was compared with the publisher's."""
         if self.folder:
-            return f"make lock FOLDER={self.folder}"
-        return f"make lock CHART={name} VERSION={version}" + ("" if str(self) == LOCK else f" LOCK={self}")
+            return lock_folder_command(self.folder)
+        own = "" if str(self) == LOCK else f" LOCK={shlex.quote(str(self))}"
+        return f"make lock CHART={name} VERSION={version}{own}"
 
     def first_use(self, entry: LockedChart) -> "FirstUse":
         """What is known of an unconfirmed entry."""
@@ -133,6 +137,11 @@ class FirstUse:
         finally:
             partial.unlink()
         return True
+
+
+def lock_folder_command(folder: Path) -> str:
+    """What writes the lock file of a folder of archives."""
+    return f"make lock FOLDER={shlex.quote(str(folder))}"
 
 
 def read_lock(file: Path) -> list[LockedChart]:

@@ -66,16 +66,16 @@ class Chart:
     timeout_seconds: int = RELEASE_TIMEOUT_SECONDS
 
 
-def lock_file(model: Charts, folder: Path | None, project: Path) -> Lock:
-    """The lock file that counts: the one that is set, else the folder's own, else the project's.
+def lock_file(model: Charts, folder: Path | None, project: Path) -> tuple[Path, Path | None]:
+    """The lock file that counts, and the folder that brought it along, if one did.
 
-    Raises OSError, ValueError, TypeError or KeyError, with the file's path in front, when it is broken.
+    It is the one that is set, else the folder's own, else the project's.
     """
     if model.lock:
-        return Lock.read(project / Path(model.lock).expanduser(), project)
+        return project / Path(model.lock).expanduser(), None
     if folder and (folder / LOCK).is_file() and not folder.samefile(project):
-        return Lock.read(folder / LOCK, project, folder)
-    return Lock.read(project / LOCK, project)
+        return folder / LOCK, folder
+    return project / LOCK, None
 
 
 def resolve(
@@ -105,13 +105,14 @@ def resolve(
 
 
 def _remedies(entry: LockedChart, lock: Lock) -> str:
+    reach = f"either let this machine reach {entry.repository}, " if entry.repository else ""
     bring = "and name it: `pulumi config set --path charts.folder FOLDER`, or CHARTS_DIR=FOLDER in the environment"
     if entry.confirmed:
-        reach = f"either let this machine reach {entry.repository}, or " if entry.repository else ""
-        return f"{reach}put {entry.archive} into a folder {bring}"
+        return f"{reach}{'or ' if reach else ''}put {entry.archive} into a folder {bring}"
     return (
-        f"`{lock.command(entry.name, entry.version)}` pins it, once you have compared its digest with the publisher's; "
-        f"without internet access put {entry.archive} into a folder, run `make lock FOLDER=FOLDER` {bring}"
+        f"{reach}whose index must name the digest over TLS; or pin what it serves, once you have compared its digest "
+        f"with the publisher's: `{lock.command(entry.name, entry.version)}`; or put {entry.archive} into a folder, run "
+        f"`make lock FOLDER=FOLDER` {bring}"
     )
 
 

@@ -20,7 +20,7 @@ from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 from components import charts, secrets
 from components.applications import ApplicationSet, Published
 from components.certificates import CertManager
-from components.chart_lock import LOCK
+from components.chart_lock import LOCK, Lock
 from components.charts import Chart, Charts
 from components.cilium import Cilium
 from components.cloudflare import Cloudflare
@@ -256,11 +256,12 @@ def find_charts(
     ]
     named = model.folder or default_folder
     folder = PROJECT / Path(named).expanduser() if named else None
+    file, brought = charts.lock_file(model, folder, PROJECT)
     try:
-        lock = charts.lock_file(model, folder, PROJECT)
+        lock = Lock.read(file, PROJECT, brought)
     except (OSError, ValueError, TypeError, KeyError) as fault:
         remedy = "charts.lock as it is in version control, or as `make lock FOLDER=FOLDER` writes it"
-        return {}, [Problem("charts.lock", model.lock, f"can't be read: {fault}", remedy)]
+        return {}, [Problem("charts.lock", str(file), f"can't be read: {fault}", remedy)]
     if lock.folder:
         pulumi.log.info(f"Charts come from {folder}, as its own {LOCK} says; the project's does not count for them.")
     wanted = {name: model.versions.get(name, CHART_VERSIONS[name]) for name in names}

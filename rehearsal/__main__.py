@@ -44,7 +44,10 @@ class RehearsalError(Exception):
     """The rehearsal can't go on, for the reason in the text."""
 
 
-FAILURES = (RehearsalError, ConfigError, ControlPlaneError, StackError, ApiError, HTTPError, NotADirectoryError)
+FAILURES = (
+    *(RehearsalError, ConfigError, ControlPlaneError, StackError),
+    *(ApiError, client.ApiException, HTTPError, NotADirectoryError),
+)
 """What a command explains in words."""
 
 

@@ -30,8 +30,11 @@ STAGES = Path(__file__).with_name("kwok-stages.yaml")
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "load_balancer")
 """What runs, in the order of starting. LB-IPAM is a module of this package, the others are built by set-up."""
 
-REQUIRED = (*PROGRAMS[:-1], "cilium-crds", "openssl")
+REQUIRED = (*PROGRAMS[:-1], "openssl")
 """Executables that must be there."""
+
+CILIUM_DEFINITIONS = PROJECT / ".cache/cilium-crds.yaml"
+"""What Cilium's operator would install, from set-up."""
 
 CONTEXT = "rehearsal"
 READY_SECONDS = 180
@@ -70,7 +73,8 @@ def find(name: str) -> str | None:
 
 def missing_programs() -> list[str]:
     """What a control plane needs and this machine lacks."""
-    return [name for name in REQUIRED if find(name) is None]
+    definitions = [] if CILIUM_DEFINITIONS.exists() else [CILIUM_DEFINITIONS.name]
+    return [name for name in REQUIRED if find(name) is None] + definitions
 
 
 class ControlPlane:
@@ -216,11 +220,7 @@ class ControlPlane:
 
     def add_cilium_definitions(self) -> None:
         """Create the CRDs that Cilium's operator would."""
-        program = find("cilium-crds")
-        if program is None:
-            raise ControlPlaneError("cilium-crds not found")
-        done = subprocess.run([program], capture_output=True, text=True, check=True)  # noqa: S603 - built by set-up
-        self.add_definitions(done.stdout)
+        self.add_definitions(CILIUM_DEFINITIONS.read_text(encoding="utf-8"))
 
     def create(self, path: str, manifest: Mapping[str, Any]) -> None:
         """Create an object unless it exists."""

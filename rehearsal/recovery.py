@@ -6,11 +6,11 @@ Pulumi notes in the state which resources it was about to make. Such a note stay
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from kubernetes import client
-from kubernetes.dynamic import DynamicClient
-from kubernetes.dynamic.exceptions import NotFoundError
+from kubernetes.client.exceptions import ApiException
 
 from rehearsal.accounts import Accounts, Record
 from rehearsal.stack import Stack
@@ -35,9 +35,10 @@ class Leftover:
         return self.type == "kubernetes:helm.sh/v3:Release"
 
     @property
-    def is_nameless(self) -> bool:
-        """Whether it is a new object with a name that Pulumi made up: the next update makes it under another."""
-        return self.created and "pulumi.com/autonamed" in self._metadata.get("annotations", {})
+    def is_secret_without_name(self) -> bool:
+        """Whether it is a new Secret with a name that Pulumi made up: the next update makes it under another."""
+        autonamed = "pulumi.com/autonamed" in self._metadata.get("annotations", {})
+        return self.created and self.type == "kubernetes:core/v1:Secret" and autonamed
 
     @property
     def is_record(self) -> bool:
@@ -54,9 +55,9 @@ class Leftover:
         return str(self._metadata.get("name") or self.inputs.get("name"))
 
     @property
-    def namespace(self) -> str | None:
-        """The object's or release's namespace in the cluster."""
-        return self._metadata.get("namespace") or self.inputs.get("namespace")
+    def namespace(self) -> str:
+        """The object's or release's namespace in the cluster; empty for an object of the whole cluster."""
+        return str(self._metadata.get("namespace") or self.inputs.get("namespace") or "")
 
 
 def leftovers(state: Mapping[str, Any]) -> list[Leftover]:
@@ -83,8 +84,8 @@ def recover(stack: Stack, api: client.ApiClient, *, own_cluster: bool) -> None:
     for leftover in leftovers(state):
         if leftover.is_release:
             _forget_release(api, leftover, own_cluster=own_cluster)
-        elif leftover.is_nameless:
-            _delete(api, leftover)
+        elif leftover.is_secret_without_name:
+            _delete_secret(api, leftover)
         elif leftover.is_record:
             _remove_records(Accounts(stack.accounts), leftover, state)
 
@@ -96,13 +97,13 @@ def _forget_release(api: client.ApiClient, leftover: Leftover, *, own_cluster: b
     client.CoreV1Api(api).delete_collection_namespaced_secret(leftover.namespace, label_selector=selector)
 
 
-def _delete(api: client.ApiClient, leftover: Leftover) -> None:
-    """Delete an object that nothing refers to yet."""
-    kind = DynamicClient(api).resources.get(api_version=leftover.inputs["apiVersion"], kind=leftover.inputs["kind"])
+def _delete_secret(api: client.ApiClient, leftover: Leftover) -> None:
+    """Delete a Secret that nothing refers to yet."""
     try:
-        kind.delete(name=leftover.name, namespace=leftover.namespace)
-    except NotFoundError:  # it was killed before it came to that
-        return
+        client.CoreV1Api(api).delete_namespaced_secret(leftover.name, leftover.namespace)
+    except ApiException as refused:
+        if refused.status != HTTPStatus.NOT_FOUND:  # it was killed before it came to that
+            raise
 
 
 def _remove_records(accounts: Accounts, leftover: Leftover, state: Mapping[str, Any]) -> None:

@@ -181,7 +181,7 @@ class Stack:
             process = subprocess.Popen(  # noqa: S603 - pulumi with fixed arguments
                 self._command(command, *arguments, "--suppress-permalink=true"),
                 cwd=PROJECT,
-                env=self.environment | settings,
+                env={**self.environment, **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -1,5 +1,6 @@
 """A Helm repository on loopback, and archives of small charts, for tests of what the program makes of them."""
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -20,12 +21,23 @@ def archive(
 ) -> bytes:
     """A small chart archive; `time` and the order of `files` change its bytes and not its content."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+    with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, content in [("Chart.yaml", text), *((file, f"# {file}") for file in files)]:
             entry = tarfile.TarInfo(f"demo/{name}")
             entry.size, entry.mtime = len(content), time
             tar.addfile(entry, io.BytesIO(content.encode()))
-    return packed.getvalue()
+    return gzip.compress(packed.getvalue(), mtime=time)
+
+
+def repacked(content: bytes) -> bytes:
+    """Another archive of the same files, the same one each time."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(content)) as given, tarfile.open(fileobj=packed, mode="w") as tar:
+        for member in reversed([member for member in given if member.isfile()]):
+            entry = tarfile.TarInfo(member.name)
+            entry.size = member.size
+            tar.addfile(entry, given.extractfile(member))
+    return gzip.compress(packed.getvalue(), mtime=0)
 
 
 def sha256(content: bytes) -> str:
@@ -105,10 +117,12 @@ def answer(request: BaseHTTPRequestHandler, repository: Repository) -> None:
 
 
 def drip(request: BaseHTTPRequestHandler, repository: Repository, start: bytes) -> None:
-    """A byte now and then, until the test is over or the reader gone."""
+    """A byte now and then, until the test is over, the reader gone, or ten seconds: then the answer just ends."""
     try:
         request.wfile.write(start)
-        while not repository.closing.wait(0.05):
+        for _ in range(200):
+            if repository.closing.wait(0.05):
+                break
             request.wfile.write(b"x")
             request.wfile.flush()
     except OSError:

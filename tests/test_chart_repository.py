@@ -77,7 +77,7 @@ def test_index_in_a_folder_of_the_server_is_the_base_of_relative_addresses(
     assert taken(entry, project) == CONTENT
 
 
-@pytest.mark.parametrize("sha", [sha256(CONTENT), UNCONFIRMED])
+@pytest.mark.parametrize("sha", [sha256(CONTENT), UNCONFIRMED], ids=["pinned", "unconfirmed"])
 def test_redirects_are_followed(sha: str, project: Path, repository: Repository) -> None:
     repository.files["/there/index.yaml"] = repository.files.pop("/index.yaml")
     repository.files["/there/demo.tgz"] = repository.files.pop("/files/demo-1.2.3.tgz")
@@ -97,7 +97,7 @@ def test_locked_digest_counts_and_not_that_of_the_index(project: Path, repositor
     assert taken(repository.entry(sha256(CONTENT)), project) == CONTENT
 
 
-@pytest.mark.parametrize("sha", [sha256(CONTENT), UNCONFIRMED])
+@pytest.mark.parametrize("sha", [sha256(CONTENT), UNCONFIRMED], ids=["pinned", "unconfirmed"])
 @pytest.mark.parametrize("path", ["/index.yaml", "/files/demo-1.2.3.tgz"])
 def test_download_that_ends_early_is_no_chart(sha: str, path: str, project: Path, repository: Repository) -> None:
     repository.truncated = {path}
@@ -202,7 +202,8 @@ def test_index_without_a_digest_proves_nothing(digest: Any, project: Path, repos
     repository.publish(CONTENT, digest=digest)
     reason, remedy = refused(repository.entry(UNCONFIRMED), project)
     assert "nobody has confirmed the digest of demo 1.2.3, and the index of http://127.0.0.1" in reason
-    assert "`make lock CHART=demo VERSION=1.2.3` pins it" in remedy
+    assert "pin what it serves" in remedy
+    assert "`make lock CHART=demo VERSION=1.2.3`" in remedy
     assert "/files/demo-1.2.3.tgz" not in repository.asked
 
 
@@ -221,6 +222,7 @@ def test_index_that_does_not_come_over_tls_proves_nothing(project: Path, reposit
         (archive("name: demo\nversion: 1.2.4"), "what was found as demo-1.2.3.tgz holds demo 1.2.4"),
         (b"junk", "what was found as demo-1.2.3.tgz is no archive of a chart"),
     ],
+    ids=["another version", "junk"],
 )
 def test_first_use_takes_nothing_but_that_chart(
     content: bytes, reason: str, project: Path, repository: Repository

@@ -1,39 +1,27 @@
 """Charts: pinned, proved by digest, the same plan from every source, and one clear error when one can't be had."""
 
-import hashlib
-import io
-import tarfile
-import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from components import settings
-from components.charts import Chart, Charts, ChartUnavailableError, LockedChart, read_lock, resolve
+from components.chart_lock import LOCK, UNCONFIRMED, Lock, LockedChart, read_lock
+from components.charts import Chart, Charts, resolve
+from components.fields import Problem
 from components.settings import CHART_VERSIONS, ConfigError, find_charts
+from tests.chart_repository import Repository, archive, serving, sha256
 from tests.configs import PROJECT, STAND_IN_SECRETS, charts_folder, core_config, settings_with
-from toolchain import lock_chart
 
 pytestmark = pytest.mark.unit
 
-
-def archive(text: str = "name: demo\nversion: 1.2.3") -> bytes:
-    """A small chart archive."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        entry = tarfile.TarInfo("demo/Chart.yaml")
-        entry.size = len(text)
-        tar.addfile(entry, io.BytesIO(text.encode()))
-    return packed.getvalue()
-
-
 CONTENT = archive()
-LOCKED = LockedChart("demo", "1.2.3", "https://charts.invalid", hashlib.sha256(CONTENT).hexdigest())
+REPACKED = archive(time=1)
+"""The same files in another archive."""
+CHANGED = archive("name: demo\nversion: 1.2.3\ndescription: changed")
+LOCKED = LockedChart("demo", "1.2.3", sha256(CONTENT), "https://charts.invalid")
 
 
 @pytest.fixture
@@ -44,112 +32,211 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "charts").mkdir()
-    (tmp_path / "charts/demo-1.2.3.tgz").write_bytes(CONTENT)
-    return tmp_path / "charts"
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002 - the name of the overridden argument
+    return folder_with(CONTENT, tmp_path / "charts")
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A Helm repository on loopback: its address and its folder."""
-    root = tmp_path / "repository"
-    root.mkdir()
-    index = {"apiVersion": "v1", "entries": {"demo": [{"version": "1.2.3", "urls": ["files/demo-1.2.3.tgz"]}]}}
-    (root / "index.yaml").write_text(yaml.safe_dump(index))
-    (root / "files").mkdir()
-    (root / "files/demo-1.2.3.tgz").write_bytes(CONTENT)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", root
-    server.shutdown()
-    server.server_close()
+def repository() -> Iterator[Repository]:
+    with serving() as served:
+        served.publish(CONTENT)
+        yield served
+
+
+def folder_with(content: bytes, folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "demo-1.2.3.tgz").write_bytes(content)
+    return folder
+
+
+def obtained(
+    entry: LockedChart, folder: Path | None, project: Path, version: str = "1.2.3"
+) -> tuple[dict[str, Chart], list[Problem]]:
+    return resolve({"demo": version}, Lock(project / LOCK, [entry], project), folder, project)
+
+
+def path_of(entry: LockedChart, folder: Path | None, project: Path) -> str:
+    charts, problems = obtained(entry, folder, project)
+    assert problems == []
+    return charts["demo"].path
 
 
 def test_chart_from_a_folder_is_brought_to_the_projects_cache(project: Path, folder: Path) -> None:
-    charts, problems = resolve({"demo": "1.2.3"}, [LOCKED], folder, project)
-    assert problems == []
-    assert charts == {"demo": Chart("demo", "1.2.3", ".cache/charts/demo-1.2.3.tgz")}
-    assert (project / charts["demo"].path).read_bytes() == CONTENT
+    path = path_of(LOCKED, folder, project)
+    assert path.startswith(".cache/charts/")
+    assert path.endswith("/demo-1.2.3.tgz")
+    assert (project / path).read_bytes() == CONTENT
 
 
 def test_plan_is_the_same_from_a_folder_and_from_a_repository(
-    tmp_path: Path, project: Path, folder: Path, repository: tuple[str, Path]
+    tmp_path: Path, project: Path, folder: Path, repository: Repository
 ) -> None:
     """The path in the release's inputs must not tell where the chart came from, or two operators undo each other."""
     other = tmp_path / "other"
-    served = LockedChart("demo", "1.2.3", repository[0], LOCKED.sha256)
-    assert resolve({"demo": "1.2.3"}, [LOCKED], folder, project) == resolve({"demo": "1.2.3"}, [served], None, other)
-    assert (other / ".cache/charts/demo-1.2.3.tgz").read_bytes() == CONTENT
+    from_repository = path_of(repository.entry(sha256(CONTENT)), None, other)
+    assert path_of(LOCKED, folder, project) == from_repository
+    assert (other / from_repository).read_bytes() == CONTENT
 
 
-def test_chart_at_hand_is_not_fetched_again(project: Path, repository: tuple[str, Path]) -> None:
-    address, root = repository
-    served = LockedChart("demo", "1.2.3", address, LOCKED.sha256)
-    resolve({"demo": "1.2.3"}, [served], None, project)
-    (root / "index.yaml").unlink()
-    assert resolve({"demo": "1.2.3"}, [served], None, project)[1] == []
-
-
-def test_damaged_chart_in_the_cache_is_fetched_again(project: Path, folder: Path) -> None:
-    charts, _ = resolve({"demo": "1.2.3"}, [LOCKED], folder, project)
-    (project / charts["demo"].path).write_bytes(CONTENT[:100])
-    assert resolve({"demo": "1.2.3"}, [LOCKED], folder, project)[1] == []
-    assert (project / charts["demo"].path).read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("source", ["folder", "repository"])
-def test_chart_with_another_digest_is_refused_and_not_kept(
-    source: str, project: Path, folder: Path, repository: tuple[str, Path]
+def test_plan_is_the_same_from_the_publishers_archive_and_from_one_packed_from_the_same_files(
+    tmp_path: Path, project: Path, folder: Path
 ) -> None:
-    other = archive("name: demo # changed")
-    (folder / "demo-1.2.3.tgz").write_bytes(other)
-    (repository[1] / "files/demo-1.2.3.tgz").write_bytes(other)
-    locked = LockedChart("demo", "1.2.3", repository[0], LOCKED.sha256)
-    charts, problems = resolve({"demo": "1.2.3"}, [locked], folder if source == "folder" else None, project)
+    again = LockedChart("demo", "1.2.3", sha256(REPACKED))
+    path = path_of(LOCKED, folder, project)
+    assert path_of(again, folder_with(REPACKED, tmp_path / "packed"), tmp_path / "other") == path
+
+
+def test_charts_of_one_version_and_other_content_never_take_each_others_place(
+    tmp_path: Path, project: Path, folder: Path
+) -> None:
+    """Two stacks may be at work at once: what one has planned with must stay where it was."""
+    other, elsewhere = LockedChart("demo", "1.2.3", sha256(CHANGED)), folder_with(CHANGED, tmp_path / "changed")
+    for _ in range(2):
+        paths = path_of(LOCKED, folder, project), path_of(other, elsewhere, project)
+        assert [(project / path).read_bytes() for path in paths] == [CONTENT, CHANGED]
+
+
+def test_chart_at_hand_is_not_fetched_again(project: Path, repository: Repository) -> None:
+    served = repository.entry(sha256(CONTENT))
+    path_of(served, None, project)
+    repository.asked.clear()
+    path_of(served, None, project)
+    assert repository.asked == []
+
+
+def test_two_archives_of_one_content_stay_both_at_hand(
+    tmp_path: Path, project: Path, folder: Path, repository: Repository
+) -> None:
+    """A stack that takes charts from a folder must not make another one download its own again, maybe offline."""
+    repository.publish(REPACKED)
+    path_of(LOCKED, folder, project)
+    path_of(repository.entry(sha256(REPACKED)), None, project)
+    repository.asked.clear()
+    nowhere = tmp_path / "nowhere"
+    paths = {path_of(LOCKED, nowhere, project), path_of(repository.entry(sha256(REPACKED)), None, project)}
+    assert (len(paths), repository.asked) == (1, [])
+
+
+@pytest.mark.parametrize("damage", [CONTENT[:100], b"", CHANGED], ids=["truncated", "empty", "changed"])
+@pytest.mark.parametrize("content", [CONTENT, REPACKED], ids=["publisher's", "packed again"])
+def test_damaged_chart_in_the_cache_is_fetched_again(
+    content: bytes, damage: bytes, tmp_path: Path, project: Path, folder: Path
+) -> None:
+    entry, source = LockedChart("demo", "1.2.3", sha256(content)), folder_with(content, tmp_path / "source")
+    path_of(LOCKED, folder, project)
+    path = project / path_of(entry, source, project)
+    path.write_bytes(damage)
+    assert path_of(entry, source, project)
+    assert path.read_bytes() == content
+
+
+def test_chart_with_another_digest_is_refused_and_not_kept(project: Path, folder: Path) -> None:
+    (folder / "demo-1.2.3.tgz").write_bytes(CHANGED)
+    charts, (problem,) = obtained(LOCKED, folder, project)
     assert charts == {}
-    assert "not the chart that was reviewed" in problems[0].reason
-    assert "correct its entry in charts.lock" in str(problems[0].example), "the same archive again is no remedy"
-    assert not (project / ".cache/charts/demo-1.2.3.tgz").exists()
+    assert "not the chart that was reviewed" in problem.reason
+    assert "correct its entry in charts.lock" in str(problem.example), "the same archive again is no remedy"
+    assert not list(project.glob("**/*.tgz"))
 
 
-@pytest.mark.parametrize(
-    ("index", "reason"),
-    [
-        ("entries: {demo: [{version: 9.9.9, urls: [x]}]}", "has no demo 1.2.3"),
-        ("<html>not a repository</html>", "does not answer as a Helm repository"),
-        ("[unclosed", "does not answer as a Helm repository"),
-        (None, "can't be reached: File not found"),
-    ],
-)
-def test_repository_without_the_chart_gives_its_reason(
-    index: str | None, reason: str, project: Path, repository: tuple[str, Path]
-) -> None:
-    address, root = repository
-    (root / "index.yaml").unlink()
-    if index:
-        (root / "index.yaml").write_text(index)
-    _, problems = resolve({"demo": "1.2.3"}, [LockedChart("demo", "1.2.3", address, "0")], None, project)
-    assert reason in problems[0].reason.replace("Not Found", "File not found")
+def test_locked_archive_that_is_no_chart_is_refused(project: Path, folder: Path) -> None:
+    (folder / "demo-1.2.3.tgz").write_bytes(b"junk")
+    _, (problem,) = obtained(LockedChart("demo", "1.2.3", sha256(b"junk")), folder, project)
+    assert "what was found as demo-1.2.3.tgz is no archive of a chart" in problem.reason
+
+
+def test_cache_that_cannot_be_written_is_a_fault_in_words(project: Path, folder: Path) -> None:
+    (project / ".cache").write_text("in the way")
+    _, (problem,) = obtained(LOCKED, folder, project)
+    assert "can't be kept in .cache/charts" in problem.reason
 
 
 def test_chart_that_cannot_be_had_names_both_remedies(project: Path, tmp_path: Path) -> None:
-    nobody = LockedChart("demo", "1.2.3", "http://127.0.0.1:9", "0")
+    nobody = LockedChart("demo", "1.2.3", "0" * 64, "http://127.0.0.1:9")
     for folder in (None, tmp_path / "empty"):
-        _, problems = resolve({"demo": "1.2.3"}, [nobody], folder, project)
-        assert problems[0].key == "charts.versions.demo"
-        assert "http://127.0.0.1:9" in str(problems[0].example)
-        assert "charts.folder" in str(problems[0].example)
-        assert "CHARTS_DIR" in str(problems[0].example)
+        _, (problem,) = obtained(nobody, folder, project)
+        assert problem.key == "charts.versions.demo"
+        assert "http://127.0.0.1:9" in str(problem.example)
+        assert "charts.folder" in str(problem.example)
+        assert "CHARTS_DIR" in str(problem.example)
+
+
+def test_entry_without_a_repository_needs_a_folder(project: Path) -> None:
+    _, (problem,) = obtained(LockedChart("demo", "1.2.3", "0" * 64), None, project)
+    assert "names no repository" in problem.reason
+    assert "reach" not in str(problem.example)
 
 
 def test_version_that_nobody_reviewed_is_refused(project: Path, folder: Path) -> None:
-    _, problems = resolve({"demo": "2.0.0"}, [LOCKED], folder, project)
-    assert "is not in charts.lock" in problems[0].reason
-    assert problems[0].example == "1.2.3"
+    _, (problem,) = obtained(LOCKED, folder, project, "2.0.0")
+    assert "is not in charts.lock; `make lock CHART=demo VERSION=2.0.0`" in problem.reason
+    assert problem.example == "1.2.3"
+
+
+# Which lock file counts
+
+
+@pytest.fixture
+def own_lock(folder: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose charts.lock knows its archive, beside a project's that names another."""
+    monkeypatch.setattr(settings, "PROJECT", project)
+    monkeypatch.setattr(settings, "CHART_VERSIONS", {"demo": "1.2.3"})
+    (project / LOCK).write_text(LockedChart("demo", "1.2.3", sha256(CHANGED), "https://charts.invalid").as_toml())
+    (folder / LOCK).write_text(LOCKED.as_toml())
+    return folder
+
+
+@pytest.mark.parametrize("by", ["setting", "environment"])
+def test_folders_own_lock_counts_for_it_and_one_line_says_so(
+    by: str, own_lock: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, default = (Charts(folder=str(own_lock)), None) if by == "setting" else (Charts(), str(own_lock))
+    found, problems = find_charts(model, ("demo",), default)
+    assert (list(found), problems) == (["demo"], [])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"Charts come from {own_lock}, as its own charts.lock says" in line
+
+
+def test_setting_comes_before_the_folders_own_lock(own_lock: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, (problem,) = find_charts(Charts(folder=str(own_lock), lock=LOCK), ("demo",), None)
+    assert "but charts.lock names" in problem.reason
+    assert capsys.readouterr().err == ""
+
+
+def test_folder_without_a_lock_is_under_the_projects(own_lock: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own_lock / LOCK).unlink()
+    _, (problem,) = find_charts(Charts(folder=str(own_lock)), ("demo",), None)
+    assert "but charts.lock names" in problem.reason
+    assert capsys.readouterr().err == ""
+
+
+def test_faults_under_a_folders_own_lock_name_its_command(own_lock: Path) -> None:
+    (own_lock / "demo-1.2.3.tgz").write_bytes(CHANGED)
+    _, (problem,) = find_charts(Charts(folder=str(own_lock)), ("demo",), None)
+    assert f"correct its entry in {own_lock}/charts.lock: `make lock FOLDER={own_lock}`" in str(problem.example)
+    _, (problem,) = find_charts(Charts(folder=str(own_lock), versions={"demo": "2.0.0"}), ("demo",), None)
+    assert f"is not in {own_lock}/charts.lock; `make lock FOLDER={own_lock}`" in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[[chart", "can't be read"),
+        ('[[chart]]\nname = "demo"', "can't be read"),
+        ('[[chart]]\nname = "demo"\nversion = "1.2.3"\nsha256 = "abc"', "the sha256 of demo 1.2.3 is neither"),
+        ('[[chart]]\nname = "demo"\nversion = "1.2.3"\nsha256 = "unconfirmed"', "nor a repository that could be asked"),
+        ("chart = 1", "can't be read"),
+        ("", "can't be read"),
+    ],
+)
+def test_broken_lock_is_one_fault(text: str, reason: str, own_lock: Path) -> None:
+    (own_lock / LOCK).write_text(text)
+    _, (problem,) = find_charts(Charts(folder=str(own_lock)), ("demo",), None)
+    assert problem.key == "charts.lock"
+    assert problem.value == str(own_lock / LOCK)
+    assert reason in problem.reason
+
+
+# The program's own
 
 
 def test_missing_charts_are_reported_beside_all_other_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,55 +261,20 @@ def test_lock_has_every_chart_of_the_program_once() -> None:
     assert len(set(locked)) == len(locked)
 
 
+def test_charts_that_nobody_confirmed_come_over_tls() -> None:
+    unconfirmed = [entry for entry in read_lock(PROJECT / "charts.lock") if entry.sha256 == UNCONFIRMED]
+    assert all(entry.repository.startswith("https://") for entry in unconfirmed)
+
+
 def test_setting_picks_another_locked_version() -> None:
     assert settings_with({"charts": {"versions": {"cilium": "1.19.5"}}}).charts["cilium"].version == "1.19.5"
 
 
 @pytest.mark.render
-def test_archives_at_hand_are_those_of_the_lock() -> None:
+def test_archives_at_hand_are_those_of_their_lock() -> None:
     folder = charts_folder()
     if folder is None:
         pytest.skip("no real charts: neither CHARTS_DIR nor ../shared/charts is there")
-    for entry in read_lock(PROJECT / "charts.lock"):
-        assert hashlib.sha256((folder / entry.archive).read_bytes()).hexdigest() == entry.sha256, entry.archive
-
-
-def test_locking_a_chart_writes_the_digest_of_what_was_fetched(tmp_path: Path, repository: tuple[str, Path]) -> None:
-    lock = tmp_path / "charts.lock"
-    lock.write_text(f'[[chart]]\nname = "demo"\nversion = "1.0.0"\nrepository = "{repository[0]}"\nsha256 = "0"\n')
-    said = lock_chart.add(lock, "demo", "1.2.3", None, None)
-    assert read_lock(lock)[-1] == LockedChart("demo", "1.2.3", repository[0], LOCKED.sha256)
-    assert LOCKED.sha256 in said
-    before = lock.read_text()
-    assert "locked already" in lock_chart.add(lock, "demo", "1.2.3", None, None)
-    assert lock.read_text() == before
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"junk", archive("name: other"), archive("name: demo\nversion: 1.2.4")],
-    ids=["no archive", "another chart", "another version"],
-)
-def test_locking_takes_nothing_but_that_chart(content: bytes, tmp_path: Path, folder: Path) -> None:
-    lock = tmp_path / "charts.lock"
-    lock.write_text((PROJECT / "charts.lock").read_text())
-    (folder / "demo-1.2.3.tgz").write_bytes(content)
-    with pytest.raises(ChartUnavailableError):
-        lock_chart.add(lock, "demo", "1.2.3", "https://charts.invalid", folder)
-    assert lock.read_text() == (PROJECT / "charts.lock").read_text()
-
-
-def test_repository_that_names_a_file_of_this_machine_is_not_followed(
-    project: Path, repository: tuple[str, Path]
-) -> None:
-    address, root = repository
-    (root / "index.yaml").write_text("entries: {demo: [{version: 1.2.3, urls: ['file:///etc/hostname']}]}")
-    _, problems = resolve({"demo": "1.2.3"}, [LockedChart("demo", "1.2.3", address, "0")], None, project)
-    assert "is not an HTTP address" in problems[0].reason
-
-
-def test_locking_an_unknown_chart_asks_for_its_repository(tmp_path: Path) -> None:
-    lock = tmp_path / "charts.lock"
-    lock.write_text((PROJECT / "charts.lock").read_text())
-    with pytest.raises(ChartUnavailableError, match="give its repository"):
-        lock_chart.add(lock, "demo", "1.2.3", None, None)
+    own: dict[str, Any] = {"folder": str(folder)}
+    _, problems = find_charts(Charts(**own), tuple(CHART_VERSIONS), None)
+    assert problems == []

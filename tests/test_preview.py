@@ -1,13 +1,16 @@
 """The real engine and the real Kubernetes provider plan the shipped stack, without a cluster."""
 
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from components.chart_lock import LOCK, read_lock
+from tests.chart_repository import repacked
 from tests.configs import PROJECT, chart_settings, merged, running_cluster_config, stack_config
 from tests.engine import Plan, Stack, differences, require_engine
+from toolchain.lock_chart import pin_folder
 
 pytestmark = pytest.mark.engine
 
@@ -73,6 +76,24 @@ def test_plan_does_not_depend_on_where_the_charts_lie(stack: Stack, tmp_path: Pa
     assert here.inputs() == there.inputs()
 
 
+def test_plan_is_that_of_the_publishers_archives_where_others_hold_the_same_files(stack: Stack, tmp_path: Path) -> None:
+    for archive in Path(chart_settings()["folder"]).glob("*.tgz"):
+        (tmp_path / archive.name).write_bytes(repacked(archive.read_bytes()))
+    pin_folder(tmp_path, [])
+    here, there = planned(stack), planned(stack, {"charts": {"folder": str(tmp_path), "lock": None}})
+    assert here.inputs() == there.inputs()
+    assert len(list(PROJECT.glob(f".cache/charts/*/{read_lock(tmp_path / LOCK)[0].sha256}"))) == 1
+
+
+def test_folders_own_lock_is_said_in_one_line(stack: Stack, tmp_path: Path) -> None:
+    for archive in Path(chart_settings()["folder"]).glob("*.tgz"):
+        (tmp_path / archive.name).symlink_to(archive)
+    pin_folder(tmp_path, [])
+    stack.configure(shipped({"charts": {"folder": str(tmp_path), "lock": None}}))
+    diagnostics = stack.command("preview").stdout.partition("Diagnostics:")[2]
+    assert diagnostics.count(f"Charts come from {tmp_path}, as its own charts.lock says") == 1
+
+
 def test_changed_body_size_changes_one_value_of_one_release_and_nothing_else(stack: Stack) -> None:
     change = {"ingress": {"classes": {"internal": {"tuning": {"clientMaxBodySize": "60m"}}}}}
     before, after = planned(stack), planned(stack, change)
@@ -100,7 +121,8 @@ def test_bad_configuration_is_explained_at_once_and_plans_nothing(stack: Stack) 
 
 
 def test_chart_that_is_not_there_gives_one_error_with_both_remedies(stack: Stack, tmp_path: Path) -> None:
-    lock = shutil.copy(PROJECT / "charts.lock", tmp_path / f"{tmp_path.name}.lock")  # whose charts nobody fetched yet
+    lock = tmp_path / "own.lock"
+    lock.write_text(re.sub('sha256 = ".*"', f'sha256 = "{"0" * 64}"', (PROJECT / "charts.lock").read_text()))
     stack.configure(shipped({"charts": {"folder": str(tmp_path), "lock": str(lock)}}))
     said = stack.command("preview", check=False).stdout
     assert said.count("anton-network:charts.versions.cilium") >= 1

@@ -24,7 +24,7 @@ exit 1
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "physical": ({"nodes": {"k8s-1": {"rack": "shelf-2"}}}, "shelf-2"),
-    "cilium": ({"bandwidthManager": {"bbr": True}}, '"bbr": true'),
+    "cilium": ({"operator": {"resources": {"limits": {"memory": "257Mi"}}}}, "257Mi"),
     "loadBalancer": ({"pools": {"lan": {"stop": "192.168.1.109"}}}, "192.168.1.109"),
     "certificates": ({"internalCa": {"renewBeforeDays": 21}}, "504h"),
     "ingress": ({"classes": {"internal": {"tuning": {"clientMaxBodySize": "61m"}}}}, "61m"),
@@ -32,7 +32,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "cloudflare": ({"tunnel": {"name": "other-tunnel"}}, "other-tunnel"),
     "applications": ({"wiki": {"port": 8081}}, "8081"),
     "networkPolicies": ({"namespaces": {"production": {"flows": {"frontend-to-backend": {"port": 8082}}}}}, "8082"),
-    "discovery": ({"lanDns": {"ttlSeconds": 61}}, "ttl 61"),
+    "discovery": ({"lanDns": {"upstreams": ["9.9.9.9", "1.0.0.1"]}}, "9.9.9.9"),
     "monitoring": ({"alerts": {"nginx": {"p95Seconds": 1.25}}}, "1.25"),
     "charts": ({"versions": {"cilium": "1.19.5"}}, "1.19.5"),
 }
@@ -107,7 +107,9 @@ def test_change_of_the_stack_file_is_in_preview_and_diff_and_is_what_the_rehears
 
 
 def test_preview_of_another_stack_takes_the_official_plugins(rehearsed: Rehearsed) -> None:
-    rehearsed.checkout.preview("prod", status=255)
+    checkout = rehearsed.checkout
+    checkout.environment["CHARTS_DIR"] = str(checkout.root / ".cache/rehearsal/charts")
+    checkout.preview("prod", status=1)
     started = rehearsed.mark.read_text()
     home = rehearsed.checkout.layout.pulumi_home
     assert str(home) in started, "it was that of the plugin folder, not one that lies on PATH"

@@ -131,18 +131,17 @@ CREATING: dict[str, Any] = {
 }
 
 
+SECRET = {"type": "kubernetes:core/v1:Secret"}
+MADE_UP = {"inputs": {"metadata": {"annotations": {"pulumi.com/autonamed": "true"}}}}
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         ({}, ()),
-        ({"resource": {"inputs": {"metadata": {"annotations": {"pulumi.com/autonamed": "true"}}}}}, ("is_nameless",)),
-        (
-            {
-                "type": "updating",
-                "resource": {"inputs": {"metadata": {"annotations": {"pulumi.com/autonamed": "true"}}}},
-            },
-            (),
-        ),
+        ({"resource": SECRET}, ()),
+        ({"resource": merged(SECRET, MADE_UP)}, ("is_secret_without_name",)),
+        ({"type": "updating", "resource": merged(SECRET, MADE_UP)}, ()),
         ({"resource": {"type": "kubernetes:helm.sh/v3:Release"}}, ("is_release",)),
         ({"type": "updating", "resource": {"type": "kubernetes:helm.sh/v3:Release"}}, ("is_release",)),
         ({"resource": {"type": TUNNEL}}, ("is_record",)),
@@ -155,7 +154,7 @@ def test_what_is_taken_away_of_a_killed_update_depends_on_what_it_was(
 ) -> None:
     """Objects with a name of their own are not among it: the next update takes them over."""
     (leftover,) = leftovers({"pending_operations": [merged(CREATING, change)]})
-    kinds = ("is_release", "is_nameless", "is_record")
+    kinds = ("is_release", "is_secret_without_name", "is_record")
     assert tuple(kind for kind in kinds if getattr(leftover, kind)) == expected
     assert (leftover.namespace, leftover.name) == ("network", "cloudflared")
 

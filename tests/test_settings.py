@@ -512,11 +512,11 @@ def test_charts_folder_of_the_environment_counts_where_the_config_names_none(mon
 
 
 def test_only_settings_reads_config_environment_or_files() -> None:
-    """The rule of the house that keeps every value findable; charts.py reads archives, sdk.py the SDK."""
+    """The rule of the house that keeps every value findable; chart_*.py read archives and locks, sdk.py the SDK."""
     readers = ("pulumi.Config", "os.environ", "getenv", "read_text", "open(")
     found = {
         path.name
         for path in Path(settings.__file__).parent.glob("*.py")
         if any(reader in path.read_text() for reader in readers)
     }
-    assert found <= {"settings.py", "charts.py", "sdk.py"}, found
+    assert found <= {"settings.py", "chart_archive.py", "chart_lock.py", "chart_repository.py", "sdk.py"}, found

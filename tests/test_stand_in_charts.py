@@ -20,7 +20,8 @@ import pytest
 import yaml
 
 from components import settings
-from components.charts import Charts, digest, read_lock
+from components.chart_lock import LOCK, LockedChart, digest, read_lock
+from components.charts import Charts
 from components.cilium import CiliumNetworkArgs, cilium_values
 from components.settings import CHART_VERSIONS, find_charts
 from rehearsal import chart_source
@@ -472,7 +473,7 @@ def test_packaging_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.unit
 def test_every_locked_chart_has_its_stand_in(stand_ins: ChartSource) -> None:
-    locked, own = read_lock(PROJECT / "charts.lock"), read_lock(stand_ins.lock)
+    locked, own = read_lock(PROJECT / "charts.lock"), read_lock(stand_ins.folder / "charts.lock")
     assert [(each.name, each.version) for each in own] == [(each.name, each.version) for each in locked]
     assert not {each.sha256 for each in own} & {each.sha256 for each in locked}
     for each in own:
@@ -493,6 +494,10 @@ def test_charts_dir_comes_first_then_the_shared_folder_then_the_stand_ins(tmp_pa
     shared = chart_source.choose({}, project)
     assert (shared.kind, shared.settings) == ("upstream", {"folder": str(tmp_path / "shared/charts")})
     assert str(shared) == f"upstream charts from {tmp_path / 'shared/charts'}"
+    (tmp_path / "shared/charts/charts.lock").touch()
+    locked = chart_source.choose({}, project)
+    assert locked == shared
+    assert str(locked) == f"upstream charts from {tmp_path / 'shared/charts'} with its own charts.lock"
     (project / "own").mkdir()
     assert chart_source.choose({"CHARTS_DIR": "own"}, project).folder == project / "own"
     with pytest.raises(NotADirectoryError, match="CHARTS_DIR=nowhere"):
@@ -505,10 +510,11 @@ def test_stand_in_and_upstreams_chart_of_a_version_never_take_each_others_place(
 ) -> None:
     upstream = tmp_path / "upstream"
     upstream.mkdir()
-    (upstream / "k8s-gateway-3.7.2.tgz").write_bytes(b"upstream's")
-    entry = {"name": "k8s-gateway", "version": "3.7.2", "repository": "r", "sha256": digest(b"upstream's")}
-    lines = [f'{key} = "{value}"' for key, value in entry.items()]
-    (tmp_path / "charts.lock").write_text("\n".join(["[[chart]]", *lines]))
+    shutil.copytree(chart_source.CHARTS / "k8s-gateway", copy := tmp_path / "k8s-gateway")
+    (copy / "values.yaml").write_text("upstream: true\n")
+    content = chart_source.archive(copy, "3.7.2")
+    (upstream / "k8s-gateway-3.7.2.tgz").write_bytes(content)
+    (upstream / LOCK).write_text(LockedChart("k8s-gateway", "3.7.2", digest(content)).as_toml())
     monkeypatch.setattr(settings, "PROJECT", tmp_path)
     for _ in range(2):
         paths = []
@@ -516,8 +522,7 @@ def test_stand_in_and_upstreams_chart_of_a_version_never_take_each_others_place(
             found, problems = find_charts(Charts.model_validate(group), ("k8s-gateway",), None)
             assert not problems
             paths.append(found["k8s-gateway"].path)
-        assert paths == [".cache/charts/k8s-gateway-3.7.2.tgz", ".cache/charts/stand-in/k8s-gateway-3.7.2.tgz"]
-        assert (tmp_path / paths[0]).read_bytes() == b"upstream's"
+        assert (tmp_path / paths[0]).read_bytes() == content
         assert (tmp_path / paths[1]).read_bytes() == stand_in(stand_ins, "k8s-gateway").read_bytes()
 
 
@@ -527,5 +532,5 @@ def test_stand_in_is_no_chart_of_the_projects_own_lock(
 ) -> None:
     shutil.copy(PROJECT / "charts.lock", tmp_path)
     monkeypatch.setattr(settings, "PROJECT", tmp_path)
-    _, problems = find_charts(Charts(folder=str(stand_ins.folder)), ("k8s-gateway",), None)
+    _, problems = find_charts(Charts(folder=str(stand_ins.folder), lock="charts.lock"), ("external-dns",), None)
     assert "is not the chart that was reviewed" in problems[0].reason

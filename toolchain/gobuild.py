@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from toolchain.stamp import digest, digest_of_files, files_below
 
 _MINIMUM_GO = (1, 26)
 _AMPLE_MEMORY_BYTES = 12 << 30
+_LIMIT_BYTES = 3 << 30
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,15 @@ class ModuleFile:
 
 
 @dataclass(frozen=True)
+class ReplacedFile:
+    """A file of a module in whose place a build takes `by`, a file of the tool's folder."""
+
+    module: str
+    path: str
+    by: str
+
+
+@dataclass(frozen=True)
 class GoTool:
     """One table `go.<name>` of pins.toml."""
 
@@ -40,19 +50,25 @@ class GoTool:
     version: str
     packages: tuple[str, ...]
     usual: str
+    folder: str
     ldflags: str = ""
+    gcflags: tuple[str, ...] = ()
     module_files: tuple[ModuleFile, ...] = ()
+    replaced_files: tuple[ReplacedFile, ...] = ()
 
     @classmethod
-    def from_pin(cls, name: str, pin: Mapping[str, Any]) -> GoTool:
-        """Return the tool that the table `pin` of pins.toml describes."""
+    def from_pin(cls, name: str, pin: Mapping[str, Any], gcflags: Sequence[str] = ()) -> GoTool:
+        """Return the tool that the table `pin` of pins.toml describes; `gcflags` are those of all tools."""
         return cls(
             name=name,
             version=pin["version"],
             packages=tuple(pin["packages"]),
             usual=pin["usual"],
+            folder=pin.get("folder", name),
             ldflags=pin.get("ldflags", "").format(version=pin["version"]),
+            gcflags=tuple(gcflags),
             module_files=tuple(ModuleFile(**file) for file in pin.get("module_files", ())),
+            replaced_files=tuple(ReplacedFile(**file) for file in pin.get("replaced_files", ())),
         )
 
     @property
@@ -70,7 +86,7 @@ class GoTool:
 
     def inputs(self, layout: Layout) -> str:
         """Return a hash over all that decides what is built, except the Go version."""
-        return digest_of_files(files_below(layout.toolchain / self.name), repr(replace(self, usual="")))
+        return digest_of_files(files_below(layout.toolchain / self.folder), repr(replace(self, usual="")))
 
 
 def find_go() -> str:
@@ -120,12 +136,15 @@ def _build_into(final: Path, tool: GoTool, layout: Layout, progress: Progress) -
     shutil.rmtree(work, ignore_errors=True)  # left by a build that was killed: the lock says that none is running
     try:
         source, out = work / "source", work / "out"
-        shutil.copytree(layout.toolchain / tool.name, source)
+        shutil.copytree(layout.toolchain / tool.folder, source)
         out.mkdir()
         progress.doing(f"building (usually {tool.usual})")
         for file in tool.module_files:
             _copy_module_file(file, layout, source if file.beside == "source" else out, progress)
+        for replaced in tool.replaced_files:
+            _replace_file(replaced, source, progress)
         flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", f"-s -w {tool.ldflags}".strip()]
+        flags += [f"-gcflags={each}" for each in tool.gcflags]
         target = out / tool.name if len(tool.packages) == 1 else out
         progress.run(["go", "build", *flags, "-o", target, *tool.packages], cwd=source, env=_go_environment())
         out.rename(final)
@@ -134,18 +153,39 @@ def _build_into(final: Path, tool: GoTool, layout: Layout, progress: Progress) -
 
 
 def _copy_module_file(file: ModuleFile, layout: Layout, to: Path, progress: Progress) -> None:
-    folder = layout.toolchain / file.folder
-    answer = progress.run(["go", "mod", "download", "-json", file.module], cwd=folder, env=_go_environment())
     copy = to / Path(file.path).name
-    shutil.copyfile(Path(json.loads(answer)["Dir"], file.path), copy)
+    shutil.copyfile(module_folder(file.module, layout.toolchain / file.folder, progress) / file.path, copy)
     copy.chmod(0o755 if file.beside == "binary" else 0o644)
+
+
+def _replace_file(file: ReplacedFile, source: Path, progress: Progress) -> None:
+    """Let the build in `source` use a copy of a module in which one file is another; go.sum has checked the module.
+
+    The `-overlay` of `go build` would not do: it refuses to replace files of the module cache.
+    """
+    copy = source / "replaced" / file.module
+    if not copy.exists():
+        shutil.copytree(module_folder(file.module, source, progress), copy, copy_function=shutil.copyfile)
+        for folder in (copy, *filter(Path.is_dir, copy.rglob("*"))):
+            folder.chmod(0o755)  # Go's cache is read-only, and what is in such a folder can't be removed
+        replacement = f"-replace={file.module}=./{copy.relative_to(source)}"
+        progress.run(["go", "mod", "edit", replacement], cwd=source, env=_go_environment())
+    shutil.copyfile(source / file.by, copy / file.path)
+
+
+def module_folder(module: str, folder: Path, progress: Progress) -> Path:
+    """Return the folder of Go's cache with a module in the version that the go.mod in `folder` pins."""
+    answer = progress.run(["go", "mod", "download", "-json", module], cwd=folder, env=_go_environment())
+    return Path(json.loads(answer)["Dir"])
 
 
 def _go_environment() -> dict[str, str]:
     # The user's own flags or workspace would change what is built; without cgo no C compiler is needed.
     settings = {**os.environ, "GOFLAGS": "", "GOWORK": "off", "CGO_ENABLED": "0"}
-    if _memory_bytes() >= _AMPLE_MEMORY_BYTES:
-        settings.setdefault("GOGC", "400")  # the compiler's garbage collection costs a quarter of its time
+    # The compiler's garbage collection costs a quarter of its time. Go runs one compiler a core.
+    if _memory_bytes() >= _AMPLE_MEMORY_BYTES and "GOGC" not in settings:
+        enough = _memory_bytes() >= 2 * _LIMIT_BYTES * (os.cpu_count() or 1)
+        settings |= {"GOGC": "off", "GOMEMLIMIT": str(_LIMIT_BYTES)} if enough else {"GOGC": "400"}
     return settings
 
 

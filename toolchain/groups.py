@@ -12,7 +12,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "helm": ("helm",),
     "policy-verdict": ("policy-verdict",),
     "test": (*_PREVIEW, "venv-test", "venv-newest", "helm", "talos-patch-check", "policy-verdict", "checkers"),
-    "cluster": (*_PREVIEW, "etcd", "kubernetes", "kwok", "cilium-crds"),
+    "cluster": (*_PREVIEW, "etcd", "kubernetes", "kwok", "cilium-definitions"),
 }
 """The steps of each group, in the order in which they must run."""
 

@@ -79,6 +79,10 @@ class Layout:
         return self.cache / "setup.json"
 
     @property
+    def cilium_definitions(self) -> Path:
+        return self.cache / "cilium-crds.yaml"
+
+    @property
     def tools(self) -> Path:
         return self.shared / "tools"
 

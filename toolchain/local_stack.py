@@ -126,7 +126,7 @@ def environment_of(stack: str, layout: Layout, environ: Mapping[str, str], *, fa
         return environment(layout, environ, fallback_pair=fallback_pair)
     settings = environment(layout, environ, fallback_pair=fallback_pair, stand_ins=True)
     settings["ANTON_ACCOUNTS"] = str(layout.cache / "rehearsal/accounts.db")
-    command = [layout.venv / "bin/python", "-m", "rehearsal.chart_source"]
+    command = [str(layout.venv / "bin/python"), "-m", "rehearsal.chart_source"]
     done = subprocess.run(command, cwd=layout.root, env=settings, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SetupError(done.stderr.strip())

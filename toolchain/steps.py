@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from toolchain import debian, engine, gobuild, plugins, venvs
+from toolchain import cilium, debian, engine, gobuild, plugins, venvs
 from toolchain.console import Progress, exclusive
 from toolchain.gobuild import GoTool
 from toolchain.groups import GROUPS
@@ -38,7 +38,8 @@ class Plan:
         self._layout = layout
         self._stamp = stamp
         self._pins: dict[str, Any] = tomllib.loads((layout.toolchain / "pins.toml").read_text(encoding="utf-8"))
-        self._tools = {name: GoTool.from_pin(name, pin) for name, pin in self._pins["go"].items()}
+        flags = self._pins["compiler"]["flags"]
+        self._tools = {name: GoTool.from_pin(name, pin, flags) for name, pin in self._pins["go"].items()}
 
     def steps(self, group: str) -> list[Step]:
         """Return the steps of `group` in the order in which they must run."""
@@ -51,6 +52,7 @@ class Plan:
             "venv-test": self._development_packages,
             "venv-newest": self._venv_newest,
             "checkers": self._checkers,
+            "cilium-definitions": self._cilium_definitions,
         }
         return [own[name]() if name in own else self._tool(name) for name in GROUPS[group]]
 
@@ -153,6 +155,15 @@ class Plan:
             return self._stamp.pair
         own, _ = engine.choose_own(self._layout, self._pins["pulumi_on_path"], os.environ)
         return "newest" if own else "fallback"
+
+    def _cilium_definitions(self) -> Step:
+        return Step(
+            "cilium-definitions",
+            f"Cilium {cilium.version(self._layout)}'s custom resource definitions",
+            lambda: cilium.inputs(self._layout),
+            lambda progress: cilium.provide(self._layout, progress),
+            lambda: True,
+        )
 
     def _checkers(self) -> Step:
         return Step(

@@ -36,11 +36,11 @@ def layout(tmp_path: Path, fakes: Path) -> Layout:
     """A checkout with the real set-up and pins, go.mod files without content and no Python packages to install."""
     assert fakes.is_dir()
     root = tmp_path / "checkout"
-    shutil.copytree(
-        ROOT / "toolchain", root / "toolchain", ignore=shutil.ignore_patterns("go.*", "*.go", "__pycache__")
-    )
-    for name in PINS["go"]:
-        (root / "toolchain" / name / "go.mod").write_text(f"module {name}\n")
+    shutil.copytree(ROOT / "toolchain", root / "toolchain", ignore=shutil.ignore_patterns("go.*", "__pycache__"))
+    for name, pin in PINS["go"].items():
+        (root / "toolchain" / pin.get("folder", name) / "go.mod").write_text(
+            "module tool\nrequire github.com/cilium/cilium v1.19.6\n"
+        )
     (root / "requirements.txt").write_text("")
     (root / "requirements-dev.txt").write_text("")
     (root / "Pulumi.yaml").write_text("name: anton-network\nruntime: python\n")

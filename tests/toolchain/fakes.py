@@ -22,14 +22,22 @@ PINS = tomllib.loads((ROOT / "toolchain/pins.toml").read_text(encoding="utf-8"))
 FAKE_GO = """#!/bin/sh
 case "$1" in
   env) echo "${FAKE_GO_VERSION:-go1.26.8}"; echo local ;;
-  mod) shift 3; mkdir -p "$FAKES/module/python/cmd" "$FAKES/module/cmd/pulumi-resource-kubernetes"
+  mod) [ "$2" != edit ] || { echo "$*" >> "$FAKES/edits"; exit; }
+       shift 3; mkdir -p "$FAKES/module/python/cmd" "$FAKES/module/cmd/pulumi-resource-kubernetes"
        echo exec > "$FAKES/module/python/cmd/pulumi-language-python-exec"
+       mkdir -p "$FAKES/module/go/kubernetes/yaml/v2" "$FAKES/module/pkg/k8s/apis/cilium.io/client/crds/v2"
+       echo package v2 > "$FAKES/module/go/kubernetes/yaml/v2/kinds.go"
+       for name in one two; do
+         echo "name: $name" > "$FAKES/module/pkg/k8s/apis/cilium.io/client/crds/v2/$name.yaml"
+       done
        for name in schema terraform-mapping; do
          echo {} > "$FAKES/module/cmd/pulumi-resource-kubernetes/$name.json"
        done
        echo "{\\"Dir\\": \\"$FAKES/module\\"}" ;;
   build) for last in "$@"; do :; done
        echo "$last" >> "$FAKES/builds"
+       echo "$GOGC $GOMEMLIMIT $*" >> "$FAKES/calls"
+       if [ -d replaced ]; then cp -R replaced "$FAKES/compiled"; fi
        case "$last" in *"${FAKE_GO_FAILS:-nothing}"*) echo "dial tcp: lookup proxy: no such host" >&2; exit 1 ;; esac
        case "$last" in *"${FAKE_GO_HANGS:-nothing}"*) echo $$ > "$FAKES/hanging"; sleep 60 ;; esac
        while [ "$1" != -o ]; do shift; done
@@ -94,11 +102,6 @@ def run_cli(layout: Layout, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
-def processor_time_of_children() -> float:
-    """Of those that have ended: what else runs on the machine must not count."""
-    return os.times().children_user + os.times().children_system
-
-
 def wait_for(ready: Callable[[], Any], seconds: float = 60) -> Any:
     """Return the first true answer of `ready`, which may fail with OSError until then."""
     end = time.monotonic() + seconds
@@ -110,3 +113,8 @@ def wait_for(ready: Callable[[], Any], seconds: float = 60) -> Any:
             pass
         time.sleep(0.02)
     raise AssertionError(f"not ready after {seconds} s")
+
+
+def processor_time_of_children() -> float:
+    """Of those that have ended: what else runs on the machine must not count."""
+    return os.times().children_user + os.times().children_system

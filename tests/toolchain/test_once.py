@@ -51,10 +51,11 @@ def test_a_second_checkout_takes_the_tools_from_the_shared_cache(layout: Layout,
 def test_a_changed_pin_repeats_its_own_step_and_no_other(layout: Layout, fakes: Path) -> None:
     set_up(layout, "cluster")
     before = builds(fakes)
-    (layout.toolchain / "kwok/go.mod").write_text("module kwok // changed\n")
+    pins = layout.toolchain / "pins.toml"
+    pins.write_text(pins.read_text().replace('version = "0.8.0"', 'version = "0.8.1"'))
     said = set_up(layout, "cluster")
     assert builds(fakes)[len(before) :] == ["kwok"]
-    assert "[1/1] kwok 0.8.0" in said
+    assert "[1/1] kwok 0.8.1" in said
 
 
 def test_changed_requirements_rebuild_the_environment_and_no_tool(
