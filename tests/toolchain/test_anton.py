@@ -2,14 +2,13 @@
 
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 import typer
 
 from cli.__main__ import app
-from tests.toolchain.fakes import FAKE_PROGRAM, builds, run_cli, script, set_up
+from tests.toolchain.fakes import FAKE_PROGRAM, builds, processor_time_of_children, run_cli, script, set_up
 from toolchain.groups import ANTON, GROUPS, VALUED, groups_of_anton
 from toolchain.layout import Layout
 from toolchain.stamp import Stamp
@@ -53,7 +52,7 @@ def test_help_in_a_fresh_clone_makes_the_environment_alone_and_says_so(
     layout: Layout, fakes: Path, quick_venvs: list[tuple[str, str]]
 ) -> None:
     said = set_up(layout, *groups_of_anton(["diff", "--help"]))
-    assert re.fullmatch(r"\[1/1\] virtual environment: .*done in 0:0\d\n", said)
+    assert re.fullmatch(r"\[1/1\] virtual environment: .*done in \d+:\d\d\n", said)
     assert (builds(fakes), quick_venvs) == ([], [("venv", "fallback")])
     set_up(layout, "preview")
     assert quick_venvs == [("venv", "fallback")], "the packages that help was shown with are those of a preview"
@@ -73,9 +72,9 @@ def test_after_a_preview_topology_needs_nothing_more(layout: Layout, fakes: Path
     assert run_cli(layout).returncode == 0
     before = builds(fakes)
     script(layout.venv / "bin/python", '#!/bin/sh\necho "$@"\n')
-    started = time.monotonic()
+    started = processor_time_of_children()
     answer = run_cli(layout, "--anton", "--", "-s", "prod", "topology", "--", "x")
-    assert time.monotonic() - started < 10
+    assert processor_time_of_children() - started < 5
     assert (answer.stdout, answer.stderr) == ("-m cli -s prod topology -- x\n", "")
     assert builds(fakes) == before
 
