@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from toolchain.layout import Layout, environment, local_backend
 DISABLED_PROVIDERS = {"pulumi:disable-default-providers": ["kubernetes", "cloudflare", "tailscale"]}
 HANGS_SECONDS = 900
 """No command takes that long, however much else the machine has to do."""
+
+NEWER_PLUGIN = tuple(map(int, version("pulumi-kubernetes").split(".")[:2])) >= (4, 29)
+"""Whether the Kubernetes plugin refuses to create what exists, and has options for that (docs/toolchain.md)."""
+
 IGNORED_TYPES = ("pulumi:pulumi:Stack", "pulumi:providers:", "anton:network:")
 
 
