@@ -57,6 +57,7 @@ class Checkout:
         there.cache.mkdir()
         there.bin.symlink_to(here.bin)
         there.venv.symlink_to(here.venv)
+        there.cilium_definitions.symlink_to(here.cilium_definitions)
         for plugin in here.pulumi_home.glob("plugins/resource-kubernetes-*/pulumi-resource-kubernetes"):
             for home in (there.pulumi_home, there.stand_in_home):
                 copy = home / plugin.relative_to(here.pulumi_home)

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import hypothesis
+import pulumi
 import pytest
 
 from tests.surroundings import surroundings
@@ -24,6 +25,12 @@ def pytest_configure(config: pytest.Config) -> None:
     variables = surroundings(os.environ, Path(home.name))
     os.environ.clear()
     os.environ.update(variables)
+
+
+@pytest.fixture
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages of the program go to the terminal; mocks that another test has set would take them."""
+    monkeypatch.setattr(pulumi.log, "get_engine", lambda: None)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -19,7 +19,7 @@ from components.charts import Chart, resolve
 from components.fields import Problem
 from tests.chart_repository import Repository, archive, serving, sha256
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("no_engine")]
 
 CONTENT = archive()
 OTHER = archive("name: demo\nversion: 1.2.3\ndescription: changed")

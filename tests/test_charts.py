@@ -15,7 +15,7 @@ from components.settings import CHART_VERSIONS, ConfigError, find_charts
 from tests.chart_repository import Repository, archive, serving, sha256
 from tests.configs import PROJECT, STAND_IN_SECRETS, charts_folder, core_config, settings_with
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("no_engine")]
 
 CONTENT = archive()
 REPACKED = archive(time=1)

@@ -18,7 +18,7 @@ OTHERS = ("toolchain", "test_surroundings.py")
 def test_unit_tests_pass_with_the_newest_sdks() -> None:
     if not PYTHON.exists():
         pytest.skip("no .cache/venv-newest: the SDKs in use are the newest, or `make test` has not made it")
-    command = [str(PYTHON), "-m", "pytest", "-m", "unit", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [str(PYTHON), "-m", "pytest", "-m", "unit", "-q", "-p", "no:cacheprovider", "-n0"]
     command += [f"--ignore=tests/{name}" for name in OTHERS]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=HANGS_SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
