@@ -33,6 +33,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulumi.log, "get_engine", lambda: None)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """More workers than cores: tests on a control plane wait for it half of their time."""
     return (os.cpu_count() or 1) + 2
