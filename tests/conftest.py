@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> str:
-    """What a test shares its worker with. The shipped network exists twice, or its worker would be the last for long."""
+    """What a test shares its worker with. The shipped network exists twice, or its worker would be long the last."""
     if "network" in _fixtures(item):
         return "network of anton" if item.path.name.startswith("test_anton") else "network"
     return "small_network" if "small_network" in _fixtures(item) else item.path.name
