@@ -24,6 +24,11 @@ STAND_IN_SECRETS: dict[str, str] = yaml.safe_load((PROJECT / "rehearsal/secrets.
 
 def stack_config(stack: str = "prod") -> dict[str, Any]:
     """The groups of a shipped stack file."""
+    return deepcopy(_stack_config(stack))
+
+
+@cache
+def _stack_config(stack: str) -> dict[str, Any]:
     config = yaml.safe_load((PROJECT / f"Pulumi.{stack}.yaml").read_text())["config"]
     return {
         key.removeprefix(f"{NAMESPACE}:"): value for key, value in config.items() if key.startswith(f"{NAMESPACE}:")
@@ -32,6 +37,11 @@ def stack_config(stack: str = "prod") -> dict[str, Any]:
 
 def core_config() -> dict[str, Any]:
     """The shipped configuration without its optional layers: what a layer's own tests start from."""
+    return deepcopy(_core_config())
+
+
+@cache
+def _core_config() -> dict[str, Any]:
     optional = dict.fromkeys(
         ("certificates", "tailscale", "cloudflare", "applications", "networkPolicies", "discovery"), None
     )
@@ -68,7 +78,7 @@ def charts_without_files(
 
 def settings_with(change: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None) -> Settings:
     """Valid settings: the core of the shipped configuration, or `base`, with a change."""
-    return parse(merged(base or core_config(), change or {}), charts_without_files, STAND_IN_SECRETS)
+    return parse(merged(base or _core_config(), change or {}), charts_without_files, STAND_IN_SECRETS)
 
 
 def set_config(groups: Mapping[str, Any]) -> None:

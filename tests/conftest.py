@@ -33,6 +33,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulumi.log, "get_engine", lambda: None)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """More workers than cores: tests on a control plane wait for it half of their time."""
     return (os.cpu_count() or 1) + 2
@@ -40,14 +41,20 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, tests of one file stay together, and so do all that share a network.
+    """With several workers, tests of one file stay together, and so do those that share a network.
 
     The longest come first. Of those on a network, tests that need the stack gone come last: others need it again.
     """
     for item in items:
-        shared = [name for name in ("network", "small_network") if name in _fixtures(item)]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
     items.sort(key=lambda item: (_rank(item), "destroyed" in _fixtures(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """What a test shares its worker with. The shipped network exists twice, or its worker would be long the last."""
+    if "network" in _fixtures(item):
+        return "network of anton" if item.path.name.startswith("test_anton") else "network"
+    return "small_network" if "small_network" in _fixtures(item) else item.path.name
 
 
 def _rank(item: pytest.Item) -> int:

@@ -2,7 +2,7 @@
 
 import json
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pulumi
@@ -26,10 +26,11 @@ pytestmark = pytest.mark.unit
 ADDRESSES = {"k8s-1": "192.168.1.98", "k8s-2": "192.168.1.99", "k8s-3": "192.168.1.100"}
 
 
-@pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Callable[[], None]]:
-    monkeypatch.setattr(settings, "find_charts", charts_without_files)
+Program = Callable[[dict[str, Any]], Callable[[], None]]
 
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Program]:
     def configured(raw: dict[str, Any]) -> Callable[[], None]:
         def build() -> None:
             set_config(raw)
@@ -37,14 +38,14 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Calla
 
         return build
 
-    return configured
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "find_charts", charts_without_files)
+        yield configured
 
 
-Program = Callable[[dict[str, Any]], Callable[[], None]]
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def prod(program: Program) -> list[Registration]:
+    """What the shipped stack registers; for all tests, which only look at it."""
     return record(program(stack_config()), ADDRESSES)
 
 
