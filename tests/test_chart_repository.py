@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -238,7 +239,7 @@ def test_folder_proves_no_unconfirmed_chart(project: Path, tmp_path: Path, repos
     folder.mkdir()
     (folder / "demo-1.2.3.tgz").write_bytes(CONTENT)
     _, remedy = refused(repository.entry(UNCONFIRMED), project, folder)
-    assert f"make lock FOLDER={folder}" in remedy
+    assert f"make lock FOLDER={quote(str(folder))}" in remedy
     taken(repository.entry(UNCONFIRMED), project)
     remove(project / ".cache/charts")
     assert not obtained(repository.entry(UNCONFIRMED), project, folder)[1], "it is the archive of the first use"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -212,9 +213,11 @@ def test_folder_without_a_lock_is_under_the_projects(own_lock: Path, capsys: pyt
 def test_faults_under_a_folders_own_lock_name_its_command(own_lock: Path) -> None:
     (own_lock / "demo-1.2.3.tgz").write_bytes(CHANGED)
     _, (problem,) = find_charts(Charts(folder=str(own_lock)), ("demo",), None)
-    assert f"correct its entry in {own_lock}/charts.lock: `make lock FOLDER={own_lock}`" in str(problem.example)
+    assert f"correct its entry in {own_lock}/charts.lock: `make lock FOLDER={quote(str(own_lock))}`" in str(
+        problem.example
+    )
     _, (problem,) = find_charts(Charts(folder=str(own_lock), versions={"demo": "2.0.0"}), ("demo",), None)
-    assert f"is not in {own_lock}/charts.lock; `make lock FOLDER={own_lock}`" in problem.reason
+    assert f"is not in {own_lock}/charts.lock; `make lock FOLDER={quote(str(own_lock))}`" in problem.reason
 
 
 @pytest.mark.parametrize(

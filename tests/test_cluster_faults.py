@@ -85,9 +85,11 @@ class Operator:
 
     def helm(self, *arguments: str) -> str:
         command = [str(helm()), *arguments]
-        return subprocess.run(
-            command, env=self.stack.environment, capture_output=True, text=True, check=True, timeout=HANGS_SECONDS
-        ).stdout
+        done = subprocess.run(
+            command, env=self.stack.environment, capture_output=True, text=True, check=False, timeout=HANGS_SECONDS
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def status(self, release: str, namespace: str) -> str | None:
         """What Helm says of a release's last revision; None when it knows none."""

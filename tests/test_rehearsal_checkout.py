@@ -17,7 +17,7 @@ from tests.engine import require_engine
 pytestmark = pytest.mark.cluster
 
 OFFICIAL = """#!/bin/sh
-echo "$0 $*" >> {mark}
+echo "$0 $*" >> "{mark}"
 echo "the official plugin was started" >&2
 exit 1
 """

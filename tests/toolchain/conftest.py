@@ -20,7 +20,7 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script(folder / "program", FAKE_PROGRAM)
     basics = tmp_path / "basics"
     basics.mkdir()
-    for name in ("sh", "cp", "mkdir", "sleep", "echo"):
+    for name in ("sh", "cp", "mkdir", "sleep", "echo", "sed"):
         if found := shutil.which(name):
             (basics / name).symlink_to(found)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{basics}")

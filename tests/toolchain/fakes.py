@@ -54,7 +54,7 @@ case "$1 $2" in
   "version "*) echo "${FAKE_PULUMI_VERSION:-v3.259.0}" ;;
   "plugin install") [ -n "$FAKE_DOWNLOADS" ] || { echo "no such host" >&2; exit 1; }
     folder="$PULUMI_HOME/plugins/resource-$4-v$5"; mkdir -p "$folder"; cp "$0" "$folder/pulumi-resource-$4" ;;
-  "stack init") state="${PULUMI_BACKEND_URL#file://}"
+  "stack init") state="$(echo "${PULUMI_BACKEND_URL#file://}" | sed 's/%20/ /g')"
     folder="${state%\\?*}/.pulumi/stacks/anton-network"; mkdir -p "$folder"
     echo '{"checkpoint": {"latest": {"secrets_providers": {"state": {"salt": "v1:local"}}}}}' > "$folder/$3.json"
     echo "encryptionsalt: v1:local" >> "$5/Pulumi.$3.yaml" ;;
