@@ -14,11 +14,10 @@ from kubernetes.client.exceptions import ApiException
 
 from rehearsal.accounts import Accounts, Record
 from rehearsal.stack import Stack
+from rehearsal.wire import SIGNATURE_KEY
 
 ADOPT = {"PULUMI_K8S_UPSERT_EXISTING_OBJECTS": "true"}
 """Lets an update take over objects that exist. The Kubernetes plugin refuses them since 4.29, and before always did."""
-
-_SECRET_MARK = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key that marks special values in a state
 
 
 @dataclass(frozen=True)
@@ -122,5 +121,5 @@ def _is_made_from(record: Record, inputs: Mapping[str, Any]) -> bool:
 def _plain(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The inputs without Pulumi's own, and without those that hold something encrypted."""
     for name, value in inputs.items():
-        if not name.startswith("__") and _SECRET_MARK not in repr(value):
+        if not name.startswith("__") and SIGNATURE_KEY not in repr(value):
             yield name, value

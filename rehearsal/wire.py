@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Fixed by the engine's protocol (sdk/go/common/resource/sig and plugin/rpc.go of pulumi/pulumi).
-_SIGNATURE_KEY = "4dabf18193072939515e22adb298388d"
+SIGNATURE_KEY = "4dabf18193072939515e22adb298388d"
 _SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - marks a secret, is none
 _UNKNOWN_TEXT = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _UNKNOWNS = frozenset(
@@ -60,7 +60,7 @@ def _decode_value(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
             return [_decode_value(item) for item in value.list_value.values]
         case "struct_value":
             fields = value.struct_value.fields
-            if _SIGNATURE_KEY in fields and fields[_SIGNATURE_KEY].string_value == _SECRET_SIGNATURE:
+            if SIGNATURE_KEY in fields and fields[SIGNATURE_KEY].string_value == _SECRET_SIGNATURE:
                 return Secret(_decode_value(fields["value"]))
             return decode(value.struct_value)
     return None
@@ -81,7 +81,7 @@ def _encode_value(value: Any, target: Any) -> None:
             target.string_value = _UNKNOWN_TEXT
         case Secret():
             fields = target.struct_value.fields
-            fields[_SIGNATURE_KEY].string_value = _SECRET_SIGNATURE
+            fields[SIGNATURE_KEY].string_value = _SECRET_SIGNATURE
             _encode_value(value.value, fields["value"])
         case bool():
             target.bool_value = value
