@@ -16,9 +16,9 @@ from typing import Any
 
 from bench.project import Project, run, timed
 from components import settings
-from tests import recorder
-from tests.configs import PROJECT, STAND_IN_SECRETS, core_config, set_config, stack_config
-from tests.test_sdk import used_names
+from tests.components.test_sdk import used_names
+from tests.support import recorder
+from tests.support.configs import PROJECT, STAND_IN_SECRETS, core_config, set_config, stack_config
 
 ROUNDS = 7
 PREVIEW_TARGET = 2.5

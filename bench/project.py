@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from components.settings import NAMESPACE
-from tests.configs import PROJECT, STAND_IN_SECRETS
-from tests.engine import DISABLED_PROVIDERS
+from tests.support.configs import PROJECT, STAND_IN_SECRETS
+from tests.support.engine import DISABLED_PROVIDERS
 from toolchain.layout import Layout, environment, local_backend
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.project import Project, timed
-from rehearsal.cluster import furnish
-from rehearsal.control_plane import ControlPlane
-from tests.configs import PROJECT, charts_folder, merged, stack_config
+from rehearsal.control_plane.furnish import furnish
+from rehearsal.control_plane.servers import ControlPlane
+from tests.support.configs import PROJECT, charts_folder, merged, stack_config
 
 APPLICATIONS = (10, 100, 500)
 NODES = (3, 20, 100)

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from cli.adopt import import_
-from cli.diff import diff
+from cli.adopt.command import import_
+from cli.diff.command import diff
 from cli.doctor.command import doctor
 from cli.program import Program
-from cli.reach import reach
-from cli.topology import topology
+from cli.reach.command import reach
+from cli.topology.command import topology
 
 app = typer.Typer(
     name="anton",

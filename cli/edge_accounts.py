@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from cli.program import Program
-from rehearsal.accounts import Accounts, Record
+from rehearsal.accounts.store import Accounts, Record
 
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 TAILSCALE_API = "https://api.tailscale.com/api/v2"

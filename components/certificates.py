@@ -421,7 +421,7 @@ def _days(count: int) -> str:
 
 
 def cert_manager_values(args: CertificatesArgs) -> dict[str, Any]:
-    """The values of the cert-manager chart (1.21). Every key is proved in tests/test_certificates_chart.py."""
+    """The values of the cert-manager chart (1.21). Every key is proved in tests/charts/test_cert_manager.py."""
     certificates = args.certificates
     return {
         # With its CRDs Helm would delete every certificate and issuer of the cluster.

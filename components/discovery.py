@@ -327,7 +327,7 @@ def lan_classes(ingress: Ingress) -> list[str]:
 
 
 def gateway_values(gateway: LanDns, domain: str, ingress_classes: list[str], address: IPv4Address) -> dict[str, Any]:
-    """The values of the k8s-gateway chart (3.7). Every key is proved by rendering in tests/test_discovery_chart.py.
+    """The values of the k8s-gateway chart (3.7). Every key is proved by rendering in tests/charts/test_k8s_gateway.py.
 
     `ingress_classes` are those whose hosts are answered; without any, only Services are.
     """

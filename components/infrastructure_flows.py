@@ -1,6 +1,6 @@
 """What the network's own parts need: ingress controllers, tunnel, DNS, cert-manager and Tailscale.
 
-Labels and ports are those of the charts and Deployments of the other layers (tests/test_policies_chart.py compares
+Labels and ports are those of the charts and Deployments of the other layers (tests/charts/test_policies.py compares
 them). kube-system is exempt: Cilium, Hubble and CoreDNS have no policies of this program.
 """
 

@@ -1,7 +1,7 @@
 """The node inventory in the forms that a router, a resolver and Talos read.
 
 Pure functions from the declared inventory to text; `nodes.PhysicalNodes` publishes what they return as stack outputs.
-Each form is proved by its real consumer in tests/test_inventory.py.
+Each form is proved by its real consumer in tests/components/test_inventory.py.
 """
 
 import json

@@ -411,7 +411,7 @@ def _own_class_only(ingress_class: str) -> ValidatingWebhookPatchArgs:
 
 
 def nginx_values(args: NginxIngressArgs) -> dict[str, Any]:
-    """The values of the ingress-nginx chart (4.15). Every key is proved by rendering in tests/test_nginx_chart.py."""
+    """The values of the ingress-nginx chart (4.15). Each key is proved by rendering (tests/charts/test_ingress_nginx.py)."""
     controller = args.controller
     return {
         "fullnameOverride": release_name(args.ingress_class),

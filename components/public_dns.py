@@ -327,7 +327,7 @@ def record_content(record: Record) -> str:
 
 
 def external_dns_values(args: PublicDnsArgs, settings: ExternalDns, token_secret: pulumi.Input[str]) -> dict[str, Any]:
-    """The values of the external-dns chart (1.21). tests/test_external_dns_chart.py proves each key by rendering."""
+    """The values of the external-dns chart (1.21). tests/charts/test_external_dns.py proves each key by rendering."""
     return {
         "fullnameOverride": EXTERNAL_DNS,
         "provider": {"name": "cloudflare"},

@@ -344,7 +344,7 @@ def tailnet_policy(args: TailscaleIngressArgs) -> str:
 
 
 def tailscale_values(args: TailscaleIngressArgs) -> dict[str, Any]:
-    """The values of the tailscale-operator chart (1.102), proved by rendering in tests/test_tailscale_chart.py.
+    """The values of the tailscale-operator chart (1.102). tests/charts/test_tailscale_operator.py proves them by rendering.
 
     No `oauth`: left empty, the chart mounts the Secret `operator-oauth` that it does not make.
     """

@@ -1,7 +1,7 @@
 """Scrape targets: the names under which Prometheus knows the layers, and the monitor that no chart brings.
 
 A target's `job` is the label that its ServiceMonitor names, else the name of its Service. The charts' monitors are
-rendered in tests/test_monitoring_chart.py, so a job here that no monitor gives is a failing test.
+rendered in tests/charts/test_monitoring.py, so a job here that no monitor gives is a failing test.
 """
 
 from collections.abc import Iterator

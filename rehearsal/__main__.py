@@ -19,9 +19,9 @@ from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
 from components.settings import ConfigError
-from rehearsal.cluster import furnish
 from rehearsal.console import ERR, OUT, Steps
-from rehearsal.control_plane import CONTEXT, PROJECT, ApiError, ControlPlane, ControlPlaneError
+from rehearsal.control_plane.furnish import furnish
+from rehearsal.control_plane.servers import CONTEXT, PROJECT, ApiError, ControlPlane, ControlPlaneError
 from rehearsal.recovery import ADOPT, recover
 from rehearsal.stack import FOLDER, Stack, StackError, declared
 from rehearsal.summary import tables

@@ -12,9 +12,9 @@ from typing import Any
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from rehearsal.accounts import Accounts, Record
+from rehearsal.accounts.store import Accounts, Record
+from rehearsal.accounts.wire import SIGNATURE_KEY
 from rehearsal.stack import Stack
-from rehearsal.wire import SIGNATURE_KEY
 
 ADOPT = {"PULUMI_K8S_UPSERT_EXISTING_OBJECTS": "true"}
 """Lets an update take over objects that exist. The Kubernetes plugin refuses them since 4.29, and before always did."""

@@ -14,9 +14,9 @@ import psutil
 import yaml
 
 from components.settings import GROUPS, NAMESPACE, Settings, parse
+from rehearsal.accounts.service import stand_in_secrets
 from rehearsal.chart_source import ChartSource, choose
-from rehearsal.control_plane import PROJECT
-from rehearsal.service import stand_in_secrets
+from rehearsal.control_plane.servers import PROJECT
 from toolchain import SetupError
 from toolchain.layout import Layout, environment
 from toolchain.local_stack import REHEARSAL, prepare

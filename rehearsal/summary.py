@@ -9,7 +9,7 @@ from typing import Any
 from kubernetes import client
 from rich.table import Table
 
-from rehearsal.accounts import Accounts
+from rehearsal.accounts.store import Accounts
 
 COMPONENT = "anton:network:"
 

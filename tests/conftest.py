@@ -8,9 +8,9 @@ import hypothesis
 import pulumi
 import pytest
 
-from tests.surroundings import surroundings
+from tests.support.surroundings import surroundings
 
-pytest_plugins = ("tests.live",)
+pytest_plugins = ("tests.support.live",)
 
 
 # An example takes as long as the machine needs, which may have other things to do.
@@ -53,8 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group(item: pytest.Item) -> str:
     """What a test shares its worker with. The shipped network exists twice, or its worker would be long the last."""
     if "network" in _fixtures(item):
-        return "network of anton" if item.path.name.startswith("test_anton") else "network"
-    return "small_network" if "small_network" in _fixtures(item) else item.path.name
+        return "network of anton" if item.path.parent.name == "cli" else "network"
+    return "small_network" if "small_network" in _fixtures(item) else str(item.path)
 
 
 def _rank(item: pytest.Item) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from components.settings import GROUPS, ConfigError
 from docs import generate
-from tests.configs import PROJECT, settings_with
+from tests.support.configs import PROJECT, settings_with
 
 pytestmark = pytest.mark.unit
 
@@ -45,7 +45,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 
 def test_pitfalls_name_tests_and_decisions_that_exist() -> None:
-    code = "\n".join(path.read_text() for path in (PROJECT / "tests").glob("test_*.py"))
+    code = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
     rows = [line for line in (PROJECT / "docs/pitfalls.md").read_text().splitlines() if line.startswith("| ")][2:]
     assert len(rows) > 20
     for row in rows:
@@ -94,8 +94,8 @@ def specified_lines(text: str) -> list[str]:
 
 
 def test_coverage_rows_name_components_settings_and_tests_that_exist() -> None:
-    code = "\n".join(path.read_text() for path in (PROJECT / "tests").glob("test_*.py"))
-    components = "\n".join(path.read_text() for path in (PROJECT / "components").glob("*.py"))
+    code = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
+    components = "\n".join(path.read_text() for path in (PROJECT / "components").rglob("*.py"))
     settings = (PROJECT / "docs/configuration.md").read_text()
     rows = coverage_rows()
     assert len(rows) > 60

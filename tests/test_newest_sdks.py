@@ -4,14 +4,14 @@ import subprocess
 
 import pytest
 
-from tests.configs import PROJECT
-from tests.engine import HANGS_SECONDS
+from tests.support.configs import PROJECT
+from tests.support.engine import HANGS_SECONDS
 
 pytestmark = pytest.mark.newest
 
 PYTHON = PROJECT / ".cache/venv-newest/bin/python"
 
-OTHERS = ("toolchain", "test_surroundings.py")
+OTHERS = ("toolchain", "support/test_surroundings.py")
 """Tests of what runs without the SDKs."""
 
 

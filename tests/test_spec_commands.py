@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from components.settings import Settings
-from tests.configs import PROJECT, settings_with
-from tests.rendering import Manifests, chart_archive, render, render_cilium, render_nginx
+from tests.support.configs import PROJECT, settings_with
+from tests.support.rendering import Manifests, chart_archive, render, render_cilium, render_nginx
 
 pytestmark = pytest.mark.render
 

@@ -11,7 +11,7 @@ from toolchain import engine
 from toolchain.console import Progress
 from toolchain.layout import Layout
 
-_SCRIPT = "rehearsal/stand_in.py"
+_SCRIPT = "rehearsal/accounts/stand_in.py"
 _WRAPPER = """#!/bin/sh
 # A STAND-IN, not the official plugin: docs/stand-in.md
 exec {python} {script} serve {name} "$@"

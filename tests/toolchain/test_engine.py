@@ -113,7 +113,7 @@ def test_without_the_official_cloud_plugins_a_stand_in_takes_their_place_and_is_
     assert "downloading the official plugin cloudflare" not in said, "the Kubernetes plugin showed that it fails"
     for plugin, name in zip(cloud_plugins(layout), ("cloudflare", "tailscale"), strict=True):
         answer = subprocess.run([plugin, "127.0.0.1:1"], capture_output=True, text=True, check=True)
-        assert answer.stdout == f"{layout.root / 'rehearsal/stand_in.py'} serve {name} 127.0.0.1:1\n"
+        assert answer.stdout == f"{layout.root / 'rehearsal/accounts/stand_in.py'} serve {name} 127.0.0.1:1\n"
     assert set_up(layout) == ""
 
 
@@ -151,7 +151,8 @@ def test_rehearsals_have_the_stand_ins_whatever_plugins_the_user_has(
     set_up(layout)
     for plugin in cloud_plugins(layout):
         assert plugin.read_text() == "theirs"
-        assert "rehearsal/stand_in.py" in (layout.stand_in_home / plugin.relative_to(layout.pulumi_home)).read_text()
+        stand_in = layout.stand_in_home / plugin.relative_to(layout.pulumi_home)
+        assert "rehearsal/accounts/stand_in.py" in stand_in.read_text()
     kubernetes = layout.pulumi_home / "plugins/resource-kubernetes-v4.34.2/pulumi-resource-kubernetes"
     assert kubernetes.samefile(layout.stand_in_home / kubernetes.relative_to(layout.pulumi_home))
     shutil.rmtree(layout.stand_in_home)

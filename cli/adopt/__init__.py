@@ -1,0 +1,1 @@
+"""`anton import`: takes over what exists in the cluster and at the clouds."""

@@ -1,0 +1,1 @@
+"""`anton reach`: who can talk to whom, on which way, and what stops them."""

@@ -1,0 +1,1 @@
+"""`anton topology`: the network as a picture or a table."""

@@ -1,0 +1,1 @@
+"""Local accounts at Cloudflare and Tailscale, and the stand-in plugin that fills them."""

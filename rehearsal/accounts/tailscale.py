@@ -1,0 +1,146 @@
+"""What Tailscale does with the resources that this project uses."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from rehearsal.accounts import tailnet_policy
+from rehearsal.accounts.behaviour import Refused, Resource, now
+from rehearsal.accounts.sdk_schema import Schema
+from rehearsal.accounts.store import Account, Record
+
+ACL = "tailscale:index/acl:Acl"
+
+
+def policy_of(account: Account) -> str:
+    """The tailnet's policy document."""
+    record = account.find(ACL, "acl")
+    return str(record.inputs["acl"]) if record else tailnet_policy.DEFAULT
+
+
+def _is_default(text: str) -> bool:
+    return tailnet_policy.parse(text) == tailnet_policy.parse(tailnet_policy.DEFAULT)
+
+
+class Policy(Resource):
+    """The one policy document of the tailnet, which always exists."""
+
+    def faults(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        text = inputs.get("acl")
+        if isinstance(text, str):
+            try:
+                tailnet_policy.parse(text)
+            except tailnet_policy.PolicyError as error:
+                yield "acl", str(error)
+
+    def same(self, name: str, old: Any, new: Any) -> bool:
+        if name == "acl" and isinstance(old, str) and isinstance(new, str):
+            try:
+                return tailnet_policy.parse(old) == tailnet_policy.parse(new)
+            except tailnet_policy.PolicyError:
+                return old == new
+        return super().same(name, old, new)
+
+    def identity(self, inputs: Mapping[str, Any]) -> str:
+        return "acl"
+
+    def refuse(self, account: Account, inputs: Mapping[str, Any], own: Record | None) -> None:
+        if own is None and not inputs.get("overwriteExistingContent") and not _is_default(policy_of(account)):
+            raise Refused(
+                "You seem to be trying to overwrite a non-default policy with a tailscale_acl resource. Before doing "
+                "this, please import your existing policy, with the id acl (precondition failed, invalid old hash "
+                "(412))"
+            )
+        try:
+            tailnet_policy.judge(inputs["acl"])
+        except tailnet_policy.PolicyError as error:
+            raise Refused(f"400 Bad Request: {error}") from None
+
+    def remains(self, record: Record) -> bool:
+        return not record.inputs.get("resetAclOnDestroy")
+
+    def untouched(self, identifier: str) -> dict[str, Any] | None:
+        return {"acl": tailnet_policy.DEFAULT} if identifier == "acl" else None
+
+
+class Singleton(Resource):
+    """A setting of the tailnet that always exists: creating sets it."""
+
+    def __init__(self, id_: str, unordered: str = "") -> None:
+        self._id = id_
+        self._unordered = unordered
+
+    def same(self, name: str, old: Any, new: Any) -> bool:
+        if name == self._unordered and isinstance(old, list) and isinstance(new, list):
+            return sorted(map(str, old)) == sorted(map(str, new))
+        return super().same(name, old, new)
+
+    def identity(self, inputs: Mapping[str, Any]) -> str:
+        return self._id
+
+
+class SplitDns(Resource):
+    """The name servers of one domain."""
+
+    replacing = frozenset({"domain"})
+    unordered = frozenset({"nameservers"})
+
+    def identity(self, inputs: Mapping[str, Any]) -> str:
+        return str(inputs["domain"])
+
+
+class Key(Resource):
+    """An auth key or OAuth client: made once, shown once, replaced by any change."""
+
+    all_replacing = True
+    unordered = frozenset({"tags", "scopes"})
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def identity(self, inputs: Mapping[str, Any]) -> str:
+        return f"k{secrets.token_hex(6)}CNTRL"
+
+    def faults(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        description, scopes = inputs.get("description"), inputs.get("scopes")
+        if isinstance(description, str) and len(description) > 50:
+            yield "description", "must be 50 characters or less"
+        needs_tags = isinstance(scopes, list) and any(scope in {"devices:core", "auth_keys"} for scope in scopes)
+        if needs_tags and not inputs.get("tags"):
+            yield "tags", "are required with the scopes devices:core and auth_keys"
+
+    def refuse(self, account: Account, inputs: Mapping[str, Any], own: Record | None) -> None:
+        owned = tailnet_policy.parse(policy_of(account)).get("tagOwners") or {}
+        foreign = [tag for tag in inputs.get("tags") or () if tag not in owned]
+        if foreign:
+            raise Refused(f"400 Bad Request: requested tags {foreign} are invalid or not permitted")
+
+    def computed(self, inputs: Mapping[str, Any], own: Record | None, schema: Schema) -> dict[str, Any]:
+        if own:
+            return own.computed
+        values = {"createdAt": now(), "userId": "", "key": f"{self._prefix}-stand-in-{secrets.token_hex(16)}"}
+        return values | ({"invalid": False} if "invalid" in schema.computed else {})
+
+
+RESOURCES: Mapping[str, Resource] = {
+    ACL: Policy(),
+    "tailscale:index/dnsPreferences:DnsPreferences": Singleton("dns_preferences"),
+    "tailscale:index/dnsNameservers:DnsNameservers": Singleton("dns_nameservers"),
+    "tailscale:index/dnsSearchPaths:DnsSearchPaths": Singleton("dns_search_paths"),
+    "tailscale:index/dnsConfiguration:DnsConfiguration": Singleton("dns_configuration"),
+    "tailscale:index/tailnetSettings:TailnetSettings": Singleton("tailnet_settings"),
+    "tailscale:index/contacts:Contacts": Singleton("contacts"),
+    "tailscale:index/dnsSplitNameservers:DnsSplitNameservers": SplitDns(),
+    "tailscale:index/tailnetKey:TailnetKey": Key("tskey-auth"),
+    "tailscale:index/oauthClient:OauthClient": Key("tskey-client"),
+}
+FUNCTIONS: Mapping[str, Callable[[Account, Mapping[str, Any]], dict[str, Any]]] = {
+    "tailscale:index/getAcl:getAcl": lambda account, _: {
+        "id": "acl",
+        "hujson": policy_of(account),
+        "json": policy_of(account),
+    },
+    "tailscale:index/getDevices:getDevices": lambda account, _: {"id": "devices", "devices": []},
+}

@@ -1,0 +1,1 @@
+"""The rehearsal's Kubernetes: an API server with fake nodes, on loopback."""
