@@ -1,0 +1,454 @@
+"""Certificates: cert-manager, its issuers, and the default certificates of the ingress classes.
+
+Owns the namespace and the release of cert-manager, the ClusterIssuers and one wildcard certificate for each class that
+names an issuer. Leaves the certificates of single hosts to the Ingress objects, which name an issuer by annotation
+(`cluster_issuer`), and those of class tailscale to the tailnet.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import pulumi
+from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.core.v1 import Namespace, Secret
+from pulumi_kubernetes.helm.v3 import Release
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pydantic import AfterValidator, Field, StringConstraints
+
+from components.charts import Chart, one_a_node, release_args
+from components.cluster import Cluster
+from components.fields import DnsLabel, Form, Model, Problem, ResourceAmounts, Resources, over
+from components.monitoring import Monitoring
+from components.nginx import CertificateIssuer, Ingress
+
+if TYPE_CHECKING:
+    from components.rules.layers import Layers
+
+API_VERSION = "cert-manager.io/v1"
+
+CA_ISSUER = "ca-issuer"
+"""The ClusterIssuer that signs with the internal certificate authority."""
+
+CA_SECRET = "internal-ca"  # noqa: S105 - the name of the Secret
+"""The Secret with the internal authority's key and certificate, in cert-manager's namespace."""
+
+SELF_SIGNED_ISSUER = "selfsigned"
+"""The ClusterIssuer that signs the authority itself, and nothing else."""
+
+DNS_TOKEN_SECRET, DNS_TOKEN_KEY = "cloudflare-api-token", "api-token"
+"""Where the solvers read the Cloudflare token, in cert-manager's namespace."""
+
+REVISIONS = 3
+"""CertificateRequests kept for each certificate: enough to compare a renewal that fails with the one that worked."""
+
+
+WAIT_UNTIL_READY = {"pulumi.com/waitFor": "condition=Ready", "pulumi.com/timeoutSeconds": "600"}
+"""Annotations that make Pulumi wait for the certificate and not only for the object that asks for it."""
+
+
+class Environment(StrEnum):
+    """Let's Encrypt's two services: the untrusted one to try on, and the one that browsers trust."""
+
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+ACME_SERVERS = {
+    Environment.STAGING: "https://acme-staging-v02.api.letsencrypt.org/directory",
+    Environment.PRODUCTION: "https://acme-v02.api.letsencrypt.org/directory",
+}
+
+LETSENCRYPT_ISSUERS = {Environment.STAGING: "letsencrypt-staging", Environment.PRODUCTION: "letsencrypt-prod"}
+"""ClusterIssuers of Let's Encrypt; both exist, so that one host can be tried on staging by annotation."""
+
+
+def _contact(value: str) -> str:
+    if value.rpartition("@")[2] in {"example.com", "example.net", "example.org"}:
+        raise ValueError("lies in a documentation domain, and Let's Encrypt refuses accounts with such a contact")
+    return value
+
+
+Email = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^@\s,;]+@([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z]{2,}$"),
+    Form("must be one mail address"),
+]
+"""One mail address, its domain in lower case."""
+
+DohUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^https://[^\s,/]+/[^\s,]*$"),
+    Form("must be a resolver's URL, from https:// to its path"),
+]
+"""The URL of a resolver that speaks DNS over HTTPS (RFC 8484)."""
+
+
+def _renewal_problem(duration_days: int, renew_before_days: int, *, root: bool = False) -> Iterator[Problem]:
+    duration, key = ("rootDurationDays", "rootRenewBeforeDays") if root else ("durationDays", "renewBeforeDays")
+    if renew_before_days >= duration_days:
+        reason = f"is no shorter than the certificate's {duration_days} days; it would be renewed without end"
+        yield Problem(key, renew_before_days, reason, max(duration_days // 3, 1), because=(duration,))
+
+
+class LetsEncrypt(Model):
+    """Public certificates by DNS-01 through Cloudflare."""
+
+    environment: Environment = Field(
+        default=Environment.STAGING,
+        description="`staging` for the first run (untrusted, no strict limits), then `production`: which of the two "
+        "the issuer `letsencrypt` means",
+        examples=["staging"],
+    )
+    email: Annotated[Email, AfterValidator(_contact)] | None = Field(
+        default=None, description="contact of the ACME account", examples=["hostmaster@anton.example"]
+    )
+    duration_days: int = Field(
+        default=90, ge=2, le=90, description="lifetime that Let's Encrypt gives a certificate", examples=[90]
+    )
+    renew_before_days: int = Field(default=30, ge=1, description="renew this long before expiry", examples=[30])
+
+    def problems(self) -> Iterator[Problem]:
+        yield from _renewal_problem(self.duration_days, self.renew_before_days)
+
+
+class InternalCa(Model):
+    """The cluster's own certificate authority."""
+
+    duration_days: int = Field(default=90, ge=2, description="lifetime of a certificate", examples=[90])
+    renew_before_days: int = Field(default=30, ge=1, description="renew this long before expiry", examples=[30])
+    root_duration_days: int = Field(
+        default=3650, ge=30, description="lifetime of the authority's own certificate", examples=[3650]
+    )
+    root_renew_before_days: int = Field(
+        default=365, ge=1, description="renew the authority's certificate this long before expiry", examples=[365]
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        yield from _renewal_problem(self.duration_days, self.renew_before_days)
+        yield from _renewal_problem(self.root_duration_days, self.root_renew_before_days, root=True)
+        if self.root_renew_before_days < self.duration_days:
+            reason = f"is shorter than a certificate's {self.duration_days} days, which could outlive its authority"
+            because = ("durationDays",)
+            yield Problem("rootRenewBeforeDays", self.root_renew_before_days, reason, self.duration_days, because)
+
+
+CONTROLLER_RESOURCES = Resources(
+    requests=ResourceAmounts(cpu="10m", memory="32Mi"), limits=ResourceAmounts(memory="128Mi")
+)
+
+WEBHOOK_RESOURCES = Resources(requests=ResourceAmounts(cpu="10m", memory="32Mi"), limits=ResourceAmounts(memory="64Mi"))
+
+
+class CertManager(Model):
+    """cert-manager, its issuers and the certificates it keeps renewed."""
+
+    enabled: bool = Field(default=False, description="deploy this layer")
+    namespace: DnsLabel = Field(
+        default="cert-manager",
+        description="namespace of cert-manager, created and owned by this layer",
+        examples=["cert-manager"],
+    )
+    letsencrypt: LetsEncrypt | None = Field(default=None, description="Let's Encrypt", examples=[{}])
+    internal_ca: InternalCa | None = Field(
+        default=InternalCa(), description="internal certificate authority; null for none"
+    )
+    dns01_nameservers: tuple[DohUrl, ...] = Field(
+        default=("https://1.1.1.1/dns-query", "https://1.0.0.1/dns-query"),
+        min_length=1,
+        description="resolvers for the check that a DNS-01 record is public; over HTTPS, because the LAN's own "
+        "answers differ",
+        examples=[["https://1.1.1.1/dns-query"]],
+    )
+    replicas: int = Field(
+        default=2, ge=1, description="pods of controller, webhook and CA injector each, one a node", examples=[2]
+    )
+    controller_resources: Annotated[Resources, over(CONTROLLER_RESOURCES)] = Field(
+        default=CONTROLLER_RESOURCES, description="requests and limits of the controller"
+    )
+    webhook_resources: Annotated[Resources, over(WEBHOOK_RESOURCES)] = Field(
+        default=WEBHOOK_RESOURCES, description="requests and limits of the webhook"
+    )
+    cainjector_resources: Annotated[Resources, over(CONTROLLER_RESOURCES)] = Field(
+        default=CONTROLLER_RESOURCES, description="requests and limits of the CA injector"
+    )
+    wait_until_issued: bool = Field(
+        default=False,
+        description="hold an update until the default certificates are issued (10 minutes at most), and with it the "
+        "controllers that serve them",
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        parts: dict[str, LetsEncrypt | InternalCa | Resources | None] = {
+            "letsencrypt": self.letsencrypt,
+            "internalCa": self.internal_ca,
+            "controllerResources": self.controller_resources,
+            "webhookResources": self.webhook_resources,
+            "cainjectorResources": self.cainjector_resources,
+        }
+        for key, part in parts.items():
+            yield from (problem.under(key) for problem in part.problems()) if part else ()
+
+    def configured(self, issuer: CertificateIssuer) -> bool:
+        """Whether this layer can sign with an issuer."""
+        needed = self.letsencrypt if issuer is CertificateIssuer.LETSENCRYPT else self.internal_ca
+        return self.enabled and needed is not None
+
+
+def cluster_issuer(certificates: CertManager, issuer: CertificateIssuer) -> str:
+    """The name of the ClusterIssuer behind an issuer, for `issuerRef` and `cert-manager.io/cluster-issuer`."""
+    if issuer is CertificateIssuer.INTERNAL_CA:
+        return CA_ISSUER
+    assert certificates.letsencrypt is not None, "a rule requires the issuer of every class"
+    return LETSENCRYPT_ISSUERS[certificates.letsencrypt.environment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificatesArgs:
+    """Settings arrive valid. `ingress.namespace` must exist.
+
+    `dns_token` is the Cloudflare token for DNS-01 challenges, a secret output; needed when `letsencrypt` is set.
+    `kubectl` is the command, with its context, that `ca_certificate_command` starts with.
+    """
+
+    certificates: CertManager
+    ingress: Ingress
+    cluster: Cluster
+    monitoring: Monitoring
+    chart: Chart
+    dns_token: pulumi.Output[str] | None
+    protect: bool
+    kubectl: str = "kubectl"
+
+    @classmethod
+    def of(cls, layers: "Layers", secrets: Mapping[str, pulumi.Output[str]]) -> Self:
+        """What this component takes of a stack's settings and secrets."""
+        return cls(
+            certificates=layers.certificates,
+            ingress=layers.ingress,
+            cluster=layers.cluster,
+            monitoring=layers.monitoring,
+            chart=layers.charts["cert-manager"],
+            dns_token=secrets.get("certManagerApiToken"),
+            protect=layers.kubernetes.protect,
+            kubectl=f"kubectl --context {layers.kubernetes.context}",
+        )
+
+
+class Certificates(pulumi.ComponentResource):
+    """cert-manager and what it issues (`anton:network:Certificates`).
+
+    Registers the namespace, the release `cert-manager` with its CRDs, the Cloudflare token's Secret, the
+    ClusterIssuers, and one Certificate for each default certificate of an ingress class. `issuers` maps an issuer of
+    the settings to its ClusterIssuer; `ready` are the default certificates, for controllers to come after.
+    `ca_certificate_command` prints the internal authority's certificate into a file; None without one.
+    """
+
+    namespace: pulumi.Output[str]
+    issuers: pulumi.Output[dict[str, str]]
+    ready: list[pulumi.Resource]
+    ca_certificate_command: pulumi.Output[str] | None
+
+    def __init__(self, name: str, args: CertificatesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("anton:network:Certificates", name, {}, opts)
+        certificates = args.certificates
+        # Without the namespace or the CRDs every certificate of the cluster is gone: both are protected.
+        namespace = Namespace(
+            f"{name}-namespace",
+            metadata=ObjectMetaArgs(
+                name=certificates.namespace, labels={"pod-security.kubernetes.io/enforce": "restricted"}
+            ),
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
+        )
+        self.namespace = namespace.metadata.apply(lambda metadata: metadata.name or certificates.namespace)
+        # The release counts as created only when the chart's hook `startupapicheck` has had an object accepted through
+        # the webhook. Waiting for the Deployment alone is too early: the CA injector hands the webhook's certificate
+        # to the API server some time after the pods are ready, and issuers are refused until then.
+        release = Release(
+            f"{name}-release",
+            release_args(args.chart, name="cert-manager", namespace=self.namespace, values=cert_manager_values(args)),
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
+        )
+        issuers: dict[CertificateIssuer, CustomResource] = {}
+        if certificates.letsencrypt:
+            issuers[CertificateIssuer.LETSENCRYPT] = self._letsencrypt(name, args, certificates.letsencrypt, release)
+        if certificates.internal_ca:
+            issuers[CertificateIssuer.INTERNAL_CA] = self._internal_ca(name, args, certificates.internal_ca, release)
+        self.ready = [
+            CustomResource(
+                f"{name}-default-{wanted.namespace}-{wanted.secret}",
+                api_version=API_VERSION,
+                kind="Certificate",
+                metadata=ObjectMetaArgs(
+                    name=wanted.secret,
+                    namespace=wanted.namespace,
+                    annotations=WAIT_UNTIL_READY if certificates.wait_until_issued else None,
+                ),
+                spec=certificate_spec(args, wanted),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[issuers[wanted.issuer]]),
+            )
+            for wanted in default_certificates(args.ingress)
+        ]
+        self.issuers = pulumi.Output.from_input(
+            {issuer.value: cluster_issuer(certificates, issuer) for issuer in issuers}
+        )
+        read = f"get secret {CA_SECRET} -o jsonpath='{{.data.tls\\.crt}}' | base64 -d > internal-ca.crt"
+        self.ca_certificate_command = (
+            pulumi.Output.concat(args.kubectl, " -n ", self.namespace, " ", read) if certificates.internal_ca else None
+        )
+        self.register_outputs({"namespace": self.namespace, "issuers": self.issuers})
+
+    def _letsencrypt(
+        self, name: str, args: CertificatesArgs, letsencrypt: LetsEncrypt, release: Release
+    ) -> CustomResource:
+        """Both ACME issuers; returns the one that is in force."""
+        assert args.dns_token is not None, "the settings require certManagerApiToken where letsencrypt is set"
+        token = Secret(
+            f"{name}-cloudflare-api-token",
+            metadata=ObjectMetaArgs(name=DNS_TOKEN_SECRET, namespace=self.namespace),
+            string_data={DNS_TOKEN_KEY: args.dns_token},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        issuers = {
+            environment: self._issuer(
+                LETSENCRYPT_ISSUERS[environment],
+                name,
+                {"acme": acme_spec(letsencrypt, environment, args.cluster.domain)},
+                [release, token],
+            )
+            for environment in Environment
+        }
+        return issuers[letsencrypt.environment]
+
+    def _internal_ca(self, name: str, args: CertificatesArgs, ca: InternalCa, release: Release) -> CustomResource:
+        """Self-signed issuer, the authority's certificate, and the issuer that signs with it; returns the last."""
+        self_signed = self._issuer(SELF_SIGNED_ISSUER, name, {"selfSigned": {}}, [release])
+        root = CustomResource(
+            f"{name}-internal-ca",
+            api_version=API_VERSION,
+            kind="Certificate",
+            # A ClusterIssuer reads its Secret in cert-manager's own namespace.
+            metadata=ObjectMetaArgs(name=CA_SECRET, namespace=self.namespace),
+            spec=root_spec(ca, args.cluster.domain),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self_signed]),
+        )
+        return self._issuer(CA_ISSUER, name, {"ca": {"secretName": CA_SECRET}}, [release, root])
+
+    def _issuer(
+        self, issuer: str, name: str, spec: dict[str, Any], depends_on: list[pulumi.Resource]
+    ) -> CustomResource:
+        return CustomResource(
+            f"{name}-{issuer}",
+            api_version=API_VERSION,
+            kind="ClusterIssuer",
+            metadata=ObjectMetaArgs(name=issuer),
+            spec=spec,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=depends_on),
+        )
+
+
+@dataclass(frozen=True, order=True)
+class DefaultCertificate:
+    """A certificate that an ingress class serves to hosts without their own."""
+
+    namespace: str
+    secret: str
+    issuer: CertificateIssuer
+
+
+def default_certificates(ingress: Ingress) -> list[DefaultCertificate]:
+    """What the classes with a `certificateIssuer` serve; classes that share a Secret share the certificate."""
+    wanted = set()
+    for name, controller in ingress.classes.items():
+        secret = ingress.default_certificate(name)
+        if controller.certificate_issuer and secret:
+            namespace, name_of_secret = secret.split("/")
+            wanted.add(DefaultCertificate(namespace, name_of_secret, controller.certificate_issuer))
+    return sorted(wanted)
+
+
+def certificate_spec(args: CertificatesArgs, wanted: DefaultCertificate) -> dict[str, Any]:
+    """The spec of a Certificate (cert-manager.io/v1) for the cluster's domain and every name one label below it."""
+    certificates, domain = args.certificates, args.cluster.domain
+    lifetime = certificates.letsencrypt if wanted.issuer is CertificateIssuer.LETSENCRYPT else certificates.internal_ca
+    assert lifetime is not None, "a rule requires the issuer of every class"
+    return {
+        "secretName": wanted.secret,
+        "issuerRef": {
+            "group": "cert-manager.io",
+            "kind": "ClusterIssuer",
+            "name": cluster_issuer(certificates, wanted.issuer),
+        },
+        "commonName": domain,
+        "dnsNames": [domain, f"*.{domain}"],
+        "duration": _days(lifetime.duration_days),
+        "renewBefore": _days(lifetime.renew_before_days),
+        "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
+        "revisionHistoryLimit": REVISIONS,
+    }
+
+
+def root_spec(ca: InternalCa, domain: str) -> dict[str, Any]:
+    """The spec of the authority's own Certificate."""
+    return {
+        "secretName": CA_SECRET,
+        "issuerRef": {"group": "cert-manager.io", "kind": "ClusterIssuer", "name": SELF_SIGNED_ISSUER},
+        "isCA": True,
+        "commonName": f"{domain} internal CA",
+        "duration": _days(ca.root_duration_days),
+        "renewBefore": _days(ca.root_renew_before_days),
+        # The key stays: clients that imported the certificate before its renewal go on trusting what it signs.
+        "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Never"},
+        "revisionHistoryLimit": REVISIONS,
+    }
+
+
+def acme_spec(letsencrypt: LetsEncrypt, environment: Environment, domain: str) -> dict[str, Any]:
+    """The `acme` part of a ClusterIssuer that proves names of `domain` by DNS-01 at Cloudflare."""
+    token = {"name": DNS_TOKEN_SECRET, "key": DNS_TOKEN_KEY}
+    return {
+        "server": ACME_SERVERS[environment],
+        **({"email": letsencrypt.email} if letsencrypt.email else {}),
+        "privateKeySecretRef": {"name": f"{LETSENCRYPT_ISSUERS[environment]}-account"},
+        "solvers": [{"dns01": {"cloudflare": {"apiTokenSecretRef": token}}, "selector": {"dnsZones": [domain]}}],
+    }
+
+
+def _days(count: int) -> str:
+    """A duration as the API server stores it."""
+    return f"{count * 24}h0m0s"
+
+
+def cert_manager_values(args: CertificatesArgs) -> dict[str, Any]:
+    """The values of the cert-manager chart (1.21). Every key is proved in tests/charts/test_cert_manager.py."""
+    certificates = args.certificates
+    return {
+        # With its CRDs Helm would delete every certificate and issuer of the cluster.
+        "crds": {"enabled": True, "keep": True},
+        "global": {
+            "priorityClassName": "system-cluster-critical",
+            # The default is kube-system, which this program does not write to.
+            "leaderElection": {"namespace": certificates.namespace},
+        },
+        **_pods(certificates, "controller", certificates.controller_resources),
+        "webhook": _pods(certificates, "webhook", certificates.webhook_resources),
+        "cainjector": _pods(certificates, "cainjector", certificates.cainjector_resources),
+        "startupapicheck": {"enabled": True},
+        # The cluster's own resolvers may answer for the domain from the LAN, where no challenge record ever appears.
+        "dns01RecursiveNameservers": ",".join(certificates.dns01_nameservers),
+        "dns01RecursiveNameserversOnly": True,
+        "prometheus": {"enabled": True, "servicemonitor": args.monitoring.service_monitor()},
+    }
+
+
+def _pods(certificates: CertManager, component: str, resources: Resources) -> dict[str, Any]:
+    """What the three Deployments have in common; `component` is their label."""
+    own_pods = {"app.kubernetes.io/instance": "cert-manager", "app.kubernetes.io/component": component}
+    return {
+        "replicaCount": certificates.replicas,
+        # A budget for a single pod would keep its node from being drained.
+        "podDisruptionBudget": {"enabled": certificates.replicas > 1},
+        "resources": resources.values(),
+        "topologySpreadConstraints": one_a_node(own_pods),
+    }
