@@ -2,21 +2,22 @@
 
 import pulumi
 
-from components import outputs, providers, sdk, settings
+from components import outputs, providers, sdk
 from components.applications import Applications, ApplicationsArgs
 from components.certificates import Certificates, CertificatesArgs
-from components.cilium import CiliumNetwork, CiliumNetworkArgs
-from components.cloudflare import CloudflareEdge, CloudflareEdgeArgs
-from components.discovery import ServiceDiscovery, ServiceDiscoveryArgs
-from components.namespaces import ApplicationNamespaces, ApplicationNamespacesArgs, network_namespace
-from components.network_monitoring import NetworkMonitoring, NetworkMonitoringArgs
+from components.cilium.network import CiliumNetwork, CiliumNetworkArgs
+from components.cloudflare.edge import CloudflareEdge, CloudflareEdgeArgs
+from components.discovery.services import ServiceDiscovery, ServiceDiscoveryArgs
+from components.monitoring.network import NetworkMonitoring, NetworkMonitoringArgs
 from components.nginx import NginxIngress, NginxIngressArgs
-from components.nodes import PhysicalNodes, PhysicalNodesArgs
-from components.policies import NetworkPolicies, NetworkPoliciesArgs
-from components.tailscale import TailscaleIngress, TailscaleIngressArgs
+from components.nodes.physical import PhysicalNodes, PhysicalNodesArgs
+from components.policies.namespaces import ApplicationNamespaces, ApplicationNamespacesArgs, network_namespace
+from components.policies.network import NetworkPolicies, NetworkPoliciesArgs
+from components.tailscale.ingress import TailscaleIngress, TailscaleIngressArgs
+from settings.load import load
 
-config = settings.load()
-accounts = providers.build(config, config.secrets)
+config = load()
+accounts = providers.build(config)
 
 
 def after(*needed: pulumi.Resource | None) -> pulumi.ResourceOptions:
@@ -39,8 +40,7 @@ async def compose() -> None:
 
     certificates = discovery = tailscale = cloudflare = None
     if config.certificates.enabled:
-        issuing = CertificatesArgs.of(config, config.secrets)
-        certificates = Certificates("certificates", issuing, after(cilium, network))
+        certificates = Certificates("certificates", CertificatesArgs.of(config), after(cilium, network))
 
     ingress = {
         name: NginxIngress(name, NginxIngressArgs.of(config, name, namespace=namespace), after(cilium, certificates))
@@ -52,25 +52,25 @@ async def compose() -> None:
         discovery = ServiceDiscovery("discovery", names, after(cilium, namespaces))
 
     if config.tailscale.enabled:
-        devices = TailscaleIngressArgs.of(config, config.secrets)
+        devices = TailscaleIngressArgs.of(config)
         tailscale = TailscaleIngress("tailscale", devices, after(cilium, discovery))
 
     if config.cloudflare.enabled:
         service = ingress[config.cloudflare.tunnel.ingress_class].service
         owner = f"{pulumi.get_project()}-{pulumi.get_stack()}"
-        edge = CloudflareEdgeArgs.of(config, config.secrets, namespace=namespace, origin_service=service, owner=owner)
+        edge = CloudflareEdgeArgs.of(config, namespace=namespace, origin_service=service, owner=owner)
         cloudflare = CloudflareEdge("cloudflare", edge, after(*ingress.values()))
 
     # After the edge: external-dns names an application as soon as it is there, and its login must be there first.
     serving = (*ingress.values(), tailscale, cloudflare, namespaces)
     applications = Applications("applications", ApplicationsArgs.of(config), after(*serving))
 
-    watched = NetworkMonitoringArgs(layers=config, namespace=namespace)
+    watched = NetworkMonitoringArgs(settings=config, namespace=namespace)
     monitoring = NetworkMonitoring("monitoring", watched, after(network))
     if config.network_policies.enabled:
         # Last: a default deny before what it must let through would cut the cluster off.
         before = after(*serving, applications, discovery, monitoring)
-        NetworkPolicies("policies", NetworkPoliciesArgs(layers=config), before)
+        NetworkPolicies("policies", NetworkPoliciesArgs(settings=config), before)
 
     outputs.export(config, nodes, cilium, ingress, certificates, discovery, tailscale, cloudflare, applications)
     await sdk.begin()

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from components.settings import NAMESPACE
+from settings.stack import NAMESPACE
 from tests.support.configs import PROJECT, STAND_IN_SECRETS
 from tests.support.engine import DISABLED_PROVIDERS
 from toolchain.layout import Layout, environment, local_backend

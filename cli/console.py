@@ -14,7 +14,7 @@ from cli.cluster import ClusterError
 from cli.manifests import RenderError
 from cli.program import ProgramError
 from cli.verdicts import InputError
-from components.settings import ConfigError
+from settings.errors import ConfigError
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -11,13 +11,13 @@ from cli.cluster import Cluster
 from cli.manifests import Object, is_object
 from cli.program import Resource
 from cli.verdicts import Manifest
-from components import infrastructure_flows as infrastructure
-from components.applications import TAILSCALE_CLASS
-from components.discovery import GATEWAY
-from components.flows import KUBE_DNS
-from components.nginx import ServiceType, release_name
-from components.policy_objects import Pods as Selected
-from components.settings import Settings
+from settings.applications import TAILSCALE_CLASS
+from settings.discovery import GATEWAY
+from settings.ingress import ServiceType, release_name
+from settings.policies import infrastructure
+from settings.policies.flows import KUBE_DNS
+from settings.policies.traffic import Pods as Selected
+from settings.stack import Settings
 
 WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "Job", "CronJob")
 POLICIES = ("NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")

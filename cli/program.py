@@ -16,8 +16,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
-from components import secrets
-from components.settings import NAMESPACE, Settings, find_charts, parse
+from settings import secrets
+from settings.charts.find import find_charts
+from settings.load import parse
+from settings.stack import NAMESPACE, Settings
 from toolchain import SetupError
 from toolchain.layout import Layout
 from toolchain.local_stack import REHEARSAL, environment_of, prepare
@@ -185,7 +187,7 @@ class Program:
     def settings(self) -> Settings:
         """The stack's settings, judged as the program does; secrets are only known to be set.
 
-        Raises components.settings.ConfigError with every fault.
+        Raises settings.errors.ConfigError with every fault.
         """
         values = json.loads(self.run("config", "--json"))
         own = {key.removeprefix(f"{NAMESPACE}:"): value for key, value in values.items() if key.startswith(NAMESPACE)}

@@ -1,4 +1,4 @@
-"""The layers of the Anton network, one module a layer; `settings` alone reads the stack's configuration."""
+"""The layers of the Anton network: what is made of the settings, a folder or a file a layer."""
 
 from components import sdk
 

@@ -4,20 +4,20 @@ from collections.abc import Mapping
 
 import pulumi
 
-from components import inventory
 from components.applications import Applications
 from components.certificates import Certificates
-from components.cilium import CiliumNetwork
-from components.cloudflare import CloudflareEdge
-from components.discovery import ServiceDiscovery
+from components.cilium.network import CiliumNetwork
+from components.cloudflare.edge import CloudflareEdge
+from components.discovery.services import ServiceDiscovery
 from components.nginx import NginxIngress
-from components.nodes import PhysicalNodes
-from components.rules.layers import Layers
-from components.tailscale import TailscaleIngress
+from components.nodes import inventory
+from components.nodes.physical import PhysicalNodes
+from components.tailscale.ingress import TailscaleIngress
+from settings.stack import Settings
 
 
 def export(  # noqa: PLR0913, PLR0917 - one argument a layer, in their order
-    layers: Layers,
+    settings: Settings,
     nodes: PhysicalNodes,
     cilium: CiliumNetwork,
     ingress: Mapping[str, NginxIngress],
@@ -32,7 +32,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument a layer, in their order
     pulumi.export("load_balancer_pools", cilium.pools)
     pulumi.export("ingress_classes", {name: component.service for name, component in ingress.items()})
     pulumi.export("applications", applications.urls)
-    for name, text in inventory.exports(layers.physical, layers.cluster).items():
+    for name, text in inventory.exports(settings.physical, settings.cluster).items():
         pulumi.export(name, text)
     if certificates and certificates.ca_certificate_command:
         pulumi.export("ca_certificate_command", certificates.ca_certificate_command)
@@ -45,22 +45,22 @@ def export(  # noqa: PLR0913, PLR0917 - one argument a layer, in their order
         pulumi.export("dns_names", cloudflare.dns_names)
         pulumi.export("public_hosts", cloudflare.public_hosts)
         pulumi.export("access_aud_tags", cloudflare.access_aud_tags)
-        if layers.cloudflare.zone.dnssec:
+        if settings.cloudflare.zone.dnssec:
             pulumi.export("dnssec_ds_record", cloudflare.ds_record)
-    pulumi.export("next_commands", _next_commands(layers))
+    pulumi.export("next_commands", _next_commands(settings))
 
 
-def _next_commands(layers: Layers) -> list[str]:
+def _next_commands(settings: Settings) -> list[str]:
     """What to look at after an update, layer by layer."""
-    kubectl = f"kubectl --context {layers.kubernetes.context}"
+    kubectl = f"kubectl --context {settings.kubernetes.context}"
     commands = [
         "get nodes -o wide",
         "-n kube-system exec ds/cilium -c cilium-agent -- cilium-dbg status",
-        f"-n {layers.ingress.namespace} get pods",
+        f"-n {settings.ingress.namespace} get pods",
         "get ingressclass,ingress -A",
     ]
-    if layers.certificates.enabled:
+    if settings.certificates.enabled:
         commands.append("get clusterissuers,certificates -A")
-    if layers.network_policies.enabled:
+    if settings.network_policies.enabled:
         commands.append("get networkpolicies,ciliumnetworkpolicies -A")
     return [f"{kubectl} {command}" for command in commands]

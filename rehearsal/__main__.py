@@ -18,13 +18,13 @@ from kubernetes import config as kubeconfigs
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
-from components.settings import ConfigError
 from rehearsal.console import ERR, OUT, Steps
 from rehearsal.control_plane.furnish import furnish
 from rehearsal.control_plane.servers import CONTEXT, PROJECT, ApiError, ControlPlane, ControlPlaneError
 from rehearsal.recovery import ADOPT, recover
 from rehearsal.stack import FOLDER, Stack, StackError, declared
 from rehearsal.summary import tables
+from settings.errors import ConfigError
 from toolchain.console import Progress, exclusive
 from toolchain.local_stack import REHEARSAL
 

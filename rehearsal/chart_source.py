@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.chart_lock import LOCK, LockedChart, digest, read_lock
+from settings.charts.lock import LOCK, LockedChart, digest, read_lock
 
 PROJECT = Path(__file__).resolve().parent.parent
 CHARTS = PROJECT / "rehearsal/charts"

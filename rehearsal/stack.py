@@ -13,10 +13,11 @@ from typing import Any, Self
 import psutil
 import yaml
 
-from components.settings import GROUPS, NAMESPACE, Settings, parse
 from rehearsal.accounts.service import stand_in_secrets
 from rehearsal.chart_source import ChartSource, choose
 from rehearsal.control_plane.servers import PROJECT
+from settings.load import parse
+from settings.stack import GROUPS, NAMESPACE, Settings
 from toolchain import SetupError
 from toolchain.layout import Layout, environment
 from toolchain.local_stack import REHEARSAL, prepare

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from components.fields import DomainName, Model, Network
+from settings.fields import DomainName, Model, Network
 
 
 class Platform(StrEnum):

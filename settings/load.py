@@ -1,138 +1,29 @@
 """The stack's configuration, read once into typed settings.
 
-This is the only module that reads Pulumi config, the environment and files. `load` either returns settings that every
-component can rely on, or raises ConfigError with all the faults it found, before any resource is registered.
+`load` reads Pulumi config and the environment; it either returns settings that every component can rely on, or raises
+ConfigError with all the faults it found, before any resource is registered.
 """
 
-import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pulumi
-import yaml
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 
-from components import charts, secrets
-from components.applications import ApplicationSet, Published
-from components.certificates import CertManager
-from components.chart_lock import LOCK, Lock
-from components.charts import Chart, Charts
-from components.cilium import Cilium
-from components.cloudflare import Cloudflare
-from components.cluster import Cluster, Kubernetes
-from components.discovery import Discovery
-from components.fields import Model, Problem
-from components.load_balancer import LoadBalancer
-from components.monitoring import Monitoring
-from components.nginx import Ingress
-from components.nodes import Physical
-from components.parsing import HIDDEN, concealed, nearest_key, parse_group, unknown_key
-from components.policies import Policies
-from components.report import Report
-from components.rules import RULES
-from components.tailscale import Tailscale
-
-PROJECT = Path(__file__).resolve().parent.parent
-
-NAMESPACE = "anton-network"
-"""The project's name in Pulumi.yaml, under which Pulumi keeps its config."""
-
-CHART_VERSIONS = {
-    "cilium": "1.19.6",
-    "ingress-nginx": "4.15.1",
-    "cert-manager": "v1.21.1",
-    "tailscale-operator": "1.102.4",
-    "external-dns": "1.21.1",
-    "k8s-gateway": "3.7.2",
-}
-"""Charts of this program, at the versions whose values were proved by rendering."""
-
-GROUPS: dict[str, type[Model]] = {
-    "physical": Physical,
-    "cluster": Cluster,
-    "kubernetes": Kubernetes,
-    "cilium": Cilium,
-    "loadBalancer": LoadBalancer,
-    "certificates": CertManager,
-    "ingress": Ingress,
-    "tailscale": Tailscale,
-    "cloudflare": Cloudflare,
-    "applications": ApplicationSet,
-    "networkPolicies": Policies,
-    "discovery": Discovery,
-    "monitoring": Monitoring,
-    "charts": Charts,
-}
-"""Config keys of the project, one object a layer, with the model that each is read into."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Everything the components are built from, valid as a whole."""
-
-    physical: Physical
-    cluster: Cluster
-    kubernetes: Kubernetes
-    cilium: Cilium
-    load_balancer: LoadBalancer
-    certificates: CertManager
-    ingress: Ingress
-    tailscale: Tailscale
-    cloudflare: Cloudflare
-    applications: ApplicationSet
-    network_policies: Policies
-    discovery: Discovery
-    monitoring: Monitoring
-    charts: Mapping[str, Chart]
-    secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
-
-    @property
-    def published(self) -> list[Published]:
-        """The applications with nothing left open."""
-        return self.applications.published(self.cluster.domain)
-
-
-ChartFinder = Callable[[Charts, tuple[str, ...]], tuple[dict[str, Chart], list[Problem]]]
-"""From the settings of charts and the names of those in use to the charts by name, and one problem for each missing."""
-
-
-class ConfigError(pulumi.RunError):
-    """All faults of a configuration; `problems` holds them one by one."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(
-            f"The configuration has {count}; nothing was changed.\n\n" + "\n\n".join(map(_shown, problems)) + "\n"
-        )
-
-
-def _shown(problem: Problem) -> str:
-    value = "(none)" if problem.value is None else _as_yaml(concealed(problem.value))
-    is_prose = isinstance(problem.example, str) and " " in problem.example
-    return (
-        f"  {NAMESPACE}:{problem.key}\n"
-        f"    value:   {value if len(value) <= 200 else value[:200] + ' ...'}\n"
-        f"    reason:  {problem.reason}\n"
-        f"    example: {problem.example if is_prose else _as_yaml(problem.example)}"
-    )
-
-
-def _as_yaml(value: Any) -> str:
-    """As one would write it in the stack file: text that YAML would read as something else keeps its quotes."""
-    return value if isinstance(value, str) and _is_plain_text(value) else json.dumps(value, default=str)
-
-
-def _is_plain_text(text: str) -> bool:
-    try:
-        return isinstance(yaml.safe_load(text), str)
-    except yaml.YAMLError:
-        return False
+from settings import secrets
+from settings.charts.find import ChartFinder, find_charts
+from settings.cluster import Kubernetes
+from settings.errors import ConfigError
+from settings.fields import Problem
+from settings.parsing import HIDDEN, concealed, nearest_key, parse_group, unknown_key
+from settings.report import Report
+from settings.rules import RULES
+from settings.stack import GROUPS, NAMESPACE, Settings
 
 
 def load() -> Settings:
@@ -239,33 +130,3 @@ def _kubeconfig(kubernetes: Kubernetes) -> Iterator[Problem]:
     path = kubernetes.kubeconfig
     if path and not Path(path).is_file():
         yield Problem("kubernetes.kubeconfig", path, "is not a file", "the path of a kubeconfig, or without this key")
-
-
-def find_charts(
-    model: Charts, names: tuple[str, ...], default_folder: str | None
-) -> tuple[dict[str, Chart], list[Problem]]:
-    """The charts `names` by name, and one problem for each that can't be had.
-
-    `default_folder` is where charts are taken from when `charts.folder` is not set; None means their repositories.
-    Says in one line each when a folder brings its own lock file, and when a chart that nobody confirmed is used first.
-    """
-    problems = [
-        Problem(f"charts.versions.{name}", version, unknown_key(name, CHART_VERSIONS), "without this key")
-        for name, version in model.versions.items()
-        if name not in CHART_VERSIONS
-    ]
-    named = model.folder or default_folder
-    folder = PROJECT / Path(named).expanduser() if named else None
-    file, brought = charts.lock_file(model, folder, PROJECT)
-    try:
-        lock = Lock.read(file, PROJECT, brought)
-    except (OSError, ValueError, TypeError, KeyError) as fault:
-        remedy = "charts.lock as it is in version control, or as `make lock FOLDER=FOLDER` writes it"
-        return {}, [Problem("charts.lock", str(file), f"can't be read: {fault}", remedy)]
-    if lock.folder:
-        pulumi.log.info(f"Charts come from {folder}, as its own {LOCK} says; the project's does not count for them.")
-    wanted = {name: model.versions.get(name, CHART_VERSIONS[name]) for name in names}
-    found, faults = charts.resolve(wanted, lock, folder, PROJECT)
-    return {
-        name: replace(chart, timeout_seconds=model.timeout_seconds) for name, chart in found.items()
-    }, problems + faults

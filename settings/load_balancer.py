@@ -1,7 +1,4 @@
-"""LoadBalancer addresses: LB-IPAM pools, the fixed addresses in them, and how they are announced (L2 or BGP).
-
-Models and pure functions; `cilium.CiliumNetwork` registers the manifests, because Cilium serves their CRDs.
-"""
+"""LoadBalancer addresses: pools, the fixed addresses in them, and how they are announced (L2 or BGP)."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -9,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from components.fields import Address, DnsLabel, Model, Problem, Seconds
-from components.nodes import AddressRange
+from settings.fields import Address, DnsLabel, Model, Problem, Seconds
+from settings.nodes import AddressRange
 
 
 class L2Announcements(Model):
@@ -111,72 +108,3 @@ class LoadBalancer(Model):
             }
             for name, pool in self.pools.items()
         }
-
-
-def manifests(load_balancer: LoadBalancer, interfaces: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The custom resources for pools and announcements: apiVersion, kind, name and spec of each.
-
-    `interfaces` are the names of the nodes' interfaces, used where the setting leaves them open.
-    Source: CRDs of Cilium 1.19 (facts section 2.3: pools are v2, L2 announcement policies still v2alpha1).
-    """
-    result = [
-        _manifest(
-            "cilium.io/v2",
-            "CiliumLoadBalancerIPPool",
-            name,
-            {"blocks": [{"start": str(pool.start), "stop": str(pool.stop)}], "allowFirstLastIPs": "Yes"},
-        )
-        for name, pool in load_balancer.pools.items()
-    ]
-    if load_balancer.pools and load_balancer.l2.enabled:
-        spec = {
-            "nodeSelector": {"matchLabels": {"kubernetes.io/os": "linux"}},
-            "interfaces": list(announcing_interfaces(load_balancer.l2, interfaces)),
-            "loadBalancerIPs": True,
-            "externalIPs": False,
-        }
-        result.append(_manifest("cilium.io/v2alpha1", "CiliumL2AnnouncementPolicy", "load-balancer", spec))
-    return result + (_bgp_manifests(load_balancer.bgp) if load_balancer.bgp else [])
-
-
-def announcing_interfaces(l2: L2Announcements, interfaces: tuple[str, ...]) -> tuple[str, ...]:
-    """The configured expressions, else one exact expression for each declared interface name."""
-    return l2.interfaces or tuple(f"^{name.replace('.', '[.]')}$" for name in sorted(set(interfaces)))
-
-
-def _bgp_manifests(bgp: Bgp) -> list[dict[str, Any]]:
-    advertised = {"matchLabels": {"advertise": "load-balancer"}}
-    peers = [
-        {
-            "name": name,
-            "peerASN": peer.asn,
-            "peerAddress": str(peer.address),
-            "peerConfigRef": {"name": "load-balancer"},
-        }
-        for name, peer in bgp.peers.items()
-    ]
-    cluster = {
-        "nodeSelector": {"matchLabels": {"kubernetes.io/os": "linux"}},
-        "bgpInstances": [{"name": "anton", "localASN": bgp.local_asn, "peers": peers}],
-    }
-    peer_config = {"families": [{"afi": "ipv4", "safi": "unicast", "advertisements": advertised}]}
-    advertisement = {
-        "advertisements": [
-            {
-                "advertisementType": "Service",
-                "service": {"addresses": ["LoadBalancerIP"]},
-                # An expression that every Service matches: the field is required and empty selects none.
-                "selector": {"matchExpressions": [{"key": "advertise", "operator": "NotIn", "values": ["never"]}]},
-            }
-        ]
-    }
-    return [
-        _manifest("cilium.io/v2", "CiliumBGPClusterConfig", "load-balancer", cluster),
-        _manifest("cilium.io/v2", "CiliumBGPPeerConfig", "load-balancer", peer_config),
-        _manifest("cilium.io/v2", "CiliumBGPAdvertisement", "load-balancer", advertisement)
-        | {"labels": advertised["matchLabels"]},
-    ]
-
-
-def _manifest(api_version: str, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"api_version": api_version, "kind": kind, "name": name, "spec": spec}

@@ -1,6 +1,6 @@
 """What a Prometheus operator and Grafana are told: where they look for things, and from which values on alerts fire.
 
-Settings alone. The alerts are made in `alerts`, the dashboard in `dashboards`, the objects in `network_monitoring`.
+What is made of it is in `components.monitoring`.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
-from components.fields import DnsLabel, Form, Model, Problem
+from settings.fields import DnsLabel, Form, Model, Problem
 
 Percent = Annotated[int, Field(gt=0, le=100, examples=[50])]
 """A share of a whole."""

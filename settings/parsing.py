@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from components.fields import Form, Model, Problem
+from settings.fields import Form, Model, Problem
 
 Path = tuple[int | str, ...]
 M = TypeVar("M", bound=Model)

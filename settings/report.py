@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from components.fields import Problem, UnreadError
+from settings.fields import Problem, UnreadError
 
 
 class Report:

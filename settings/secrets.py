@@ -1,6 +1,6 @@
 """The stack's secrets: which there are, which a configuration needs, and what one must look like.
 
-`settings` reads them, each under a key of its own, and hands them on as secret outputs. No text made here ever holds a
+`load` reads them, each under a key of its own, and hands them on as secret outputs. No text made here ever holds a
 secret's value.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from components.fields import Problem
-from components.parsing import HIDDEN
-from components.rules.layers import Layers
+from settings.fields import Problem
+from settings.parsing import HIDDEN
+from settings.stack import Settings
 
 TUNNEL_SECRET_BYTES = 32
 """The shortest tunnel secret that Cloudflare takes."""
@@ -44,7 +44,7 @@ class Secret:
 
     key: str
     purpose: str
-    needed: Callable[[Layers], str | None]
+    needed: Callable[[Settings], str | None]
     fault: Callable[[str], str | None] = _any_text
     example: str = "a token"
 
@@ -54,24 +54,26 @@ class Secret:
         return f"pulumi config set --secret {self.key}   # asks for it: {self.example}"
 
 
-def _cloudflare(layers: Layers) -> str | None:
-    return "cloudflare.enabled" if layers.cloudflare.enabled else None
+def _cloudflare(settings: Settings) -> str | None:
+    return "cloudflare.enabled" if settings.cloudflare.enabled else None
 
 
-def _external_dns(layers: Layers) -> str | None:
-    return "cloudflare.dns.externalDns" if layers.cloudflare.enabled and layers.cloudflare.dns.external_dns else None
+def _external_dns(settings: Settings) -> str | None:
+    return (
+        "cloudflare.dns.externalDns" if settings.cloudflare.enabled and settings.cloudflare.dns.external_dns else None
+    )
 
 
-def _letsencrypt(layers: Layers) -> str | None:
-    return "certificates.letsencrypt" if layers.certificates.enabled and layers.certificates.letsencrypt else None
+def _letsencrypt(settings: Settings) -> str | None:
+    return "certificates.letsencrypt" if settings.certificates.enabled and settings.certificates.letsencrypt else None
 
 
-def _tailscale(layers: Layers) -> str | None:
-    return "tailscale.enabled" if layers.tailscale.enabled else None
+def _tailscale(settings: Settings) -> str | None:
+    return "tailscale.enabled" if settings.tailscale.enabled else None
 
 
-def _tailnet(layers: Layers) -> str | None:
-    return "tailscale.tailnet" if layers.tailscale.enabled and layers.tailscale.tailnet else None
+def _tailnet(settings: Settings) -> str | None:
+    return "tailscale.tailnet" if settings.tailscale.enabled and settings.tailscale.tailnet else None
 
 
 SECRETS = (
@@ -143,7 +145,7 @@ def directed(problem: Problem) -> Problem:
     return replace(problem, reason=reason, example=near[0].command if near else problem.example)
 
 
-def problems(layers: Layers, given: Mapping[str, str], plain: Collection[str] = ()) -> Iterator[Problem]:
+def problems(settings: Settings, given: Mapping[str, str], plain: Collection[str] = ()) -> Iterator[Problem]:
     """Secrets that are needed and missing, in plain text, malformed, or one and the same token for two purposes.
 
     `given` maps keys to values, and `plain` are the keys of those that are not encrypted; a problem shows the key and
@@ -151,7 +153,7 @@ def problems(layers: Layers, given: Mapping[str, str], plain: Collection[str] = 
     """
     owners: dict[str, str] = {}
     for secret in SECRETS:
-        because = secret.needed(layers)
+        because = secret.needed(settings)
         value = given.get(secret.key)
         if value is None:
             if because:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from components.settings import GROUPS, ConfigError
 from docs import generate
+from settings.errors import ConfigError
+from settings.stack import GROUPS
 from tests.support.configs import PROJECT, settings_with
 
 pytestmark = pytest.mark.unit

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.settings import Settings
+from settings.stack import Settings
 from tests.support.configs import PROJECT, settings_with
 from tests.support.rendering import Manifests, chart_archive, render, render_cilium, render_nginx
 

@@ -13,9 +13,9 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-from components import chart_repository
-from components.chart_archive import check, identity
-from components.chart_lock import LOCK, UNCONFIRMED, ChartUnavailableError, Lock, LockedChart, digest, read_lock
+from settings.charts import repository
+from settings.charts.archive import check, identity
+from settings.charts.lock import LOCK, UNCONFIRMED, ChartUnavailableError, Lock, LockedChart, digest, read_lock
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -90,8 +90,8 @@ def _remark(entry: LockedChart, said: str | None) -> str:
 
 def _served(entry: LockedChart) -> tuple[str, str]:
     """The digest of the archive that the repository serves, and where it is from."""
-    listing = chart_repository.listed(entry, over_tls=False)
-    content = chart_repository.download(entry, listing)
+    listing = repository.listed(entry, over_tls=False)
+    content = repository.download(entry, listing)
     found = digest(content)
     if listing.sha256 not in {None, found}:
         raise ChartUnavailableError(f"{listing.url} has SHA-256 {found}, but the index names {listing.sha256}")

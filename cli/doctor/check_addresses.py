@@ -9,7 +9,7 @@ from cli.doctor.context import SIMULATED, Context, condition, name_of
 from cli.doctor.findings import Finding, critical, note, unknown, warning
 from cli.doctor.registry import check
 from cli.network import LB_ADDRESS, addressed
-from components.load_balancer import announcing_interfaces
+from components.cilium.load_balancer import announcing_interfaces
 
 LEASE_PREFIX = "cilium-l2announce-"
 POOLS = "/apis/cilium.io/v2/ciliumloadbalancerippools"

@@ -8,8 +8,8 @@ from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.probes import ProbeError
 from cli.doctor.registry import check
 from cli.doctor.workloads import workload
-from components.cilium import Cilium, Masquerade, RoutingMode
-from components.fields import amount_of
+from settings.cilium import Cilium, Masquerade, RoutingMode
+from settings.fields import amount_of
 
 HEALTH_PORT = 10256
 MEMORY_WARNING, MEMORY_CRITICAL = 0.57, 0.86

@@ -8,8 +8,8 @@ from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.registry import check
 from cli.doctor.workloads import workload
 from cli.edge_accounts import DNS_RECORD, TUNNEL, Connector, DnsRecord, Tunnel
-from components.connector import NAME as CLOUDFLARED
-from components.public_dns import EXTERNAL_DNS, PRIVATE_NETWORKS, TUNNEL_DOMAIN
+from components.cloudflare.connector import NAME as CLOUDFLARED
+from settings.cloudflare.dns import EXTERNAL_DNS, PRIVATE_NETWORKS, TUNNEL_DOMAIN
 
 CONNECTIONS = 4
 """What each cloudflared holds to Cloudflare's edge."""

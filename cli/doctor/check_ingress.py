@@ -11,8 +11,8 @@ from cli.doctor.context import SIMULATED, Context, name_of
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.registry import check
 from cli.doctor.workloads import ready_endpoints, workload
-from components.applications import TAILSCALE_CLASS
-from components.nginx import release_name
+from settings.applications import TAILSCALE_CLASS
+from settings.ingress import release_name
 
 TAILSCALE_CONTROLLER = "tailscale.com/ts-ingress"
 _DEFAULT = "ingressclass.kubernetes.io/is-default-class"

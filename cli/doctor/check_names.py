@@ -7,10 +7,9 @@ from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.probes import ProbeError
 from cli.doctor.registry import check
 from cli.doctor.workloads import reason, workload
-from components.coredns import cluster_dns_address
-from components.discovery import GATEWAY
-from components.flows import KUBE_DNS
-from components.nginx import ServiceType
+from settings.discovery import GATEWAY, cluster_dns_address
+from settings.ingress import ServiceType
+from settings.policies.flows import KUBE_DNS
 
 COREDNS = "CoreDNS"
 PLUGINS = ("kubernetes", "forward", "ready")

@@ -9,7 +9,7 @@ from cli.doctor.context import Context, condition, is_ready, side_by_side
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.probes import ProbeError
 from cli.doctor.registry import check
-from components.nodes import Node
+from settings.nodes import Node
 
 NODE_EXPORTER_PORT = 9100
 _MTU = re.compile(r'^node_network_mtu_bytes\{device="([^"]+)"\} (\S+)$', re.MULTILINE)

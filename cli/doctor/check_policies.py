@@ -9,8 +9,8 @@ from cli.doctor.probes import ProbeError
 from cli.doctor.registry import check
 from cli.network import POLICIES, Network
 from cli.verdicts import Judge, Verdict
-from components import infrastructure_flows as infrastructure
-from components.flows import restricted
+from settings.policies import infrastructure
+from settings.policies.flows import restricted
 
 PATHS = {
     "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",

@@ -11,8 +11,8 @@ from cli.doctor.expiry import expiry
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.probes import Answer, ProbeError, Prober
 from cli.doctor.registry import check
-from components.certificates import Environment
-from components.nginx import CertificateIssuer, Controller, ServiceType
+from settings.certificates import Environment
+from settings.ingress import CertificateIssuer, Controller, ServiceType
 
 FAKE = "Kubernetes Ingress Controller Fake Certificate"
 """What ingress-nginx serves when it can't read the certificate that it should."""

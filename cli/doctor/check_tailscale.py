@@ -10,8 +10,8 @@ from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.registry import check
 from cli.doctor.workloads import workload
 from cli.edge_accounts import Device, TailnetKey
-from components.applications import PROXY_GROUP, TAILSCALE_CLASS
-from components.tailscale import CONNECTOR
+from settings.applications import PROXY_GROUP, TAILSCALE_CLASS
+from settings.tailscale.operator import CONNECTOR
 
 MACHINES = "https://login.tailscale.com/admin/machines"
 KEYS = "https://login.tailscale.com/admin/settings/keys"

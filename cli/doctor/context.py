@@ -15,7 +15,7 @@ from cli.doctor.probes import ProbeError, Prober
 from cli.edge_accounts import CloudflareAccount, Tailnet
 from cli.network import Network
 from cli.program import Program, Resource
-from components.settings import Settings
+from settings.stack import Settings
 
 T = TypeVar("T")
 Given = TypeVar("Given")

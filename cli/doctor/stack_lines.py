@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from cli.program import Program
-from components.settings import NAMESPACE
+from settings.stack import NAMESPACE
 
 
 class StackLines:

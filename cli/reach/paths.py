@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from cli.network import Network, Pods, Port, Route, Service
 from cli.verdicts import Judge
-from components.applications import TAILSCALE_CLASS
+from settings.applications import TAILSCALE_CLASS
 
 HTTPS = 443
 

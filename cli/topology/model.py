@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from cli.network import Network, Route, Service
-from components.applications import TAILSCALE_CLASS
-from components.policies import OwnPods, PodGroup
+from settings.applications import TAILSCALE_CLASS
+from settings.policies.model import OwnPods, PodGroup
 
 CLIENTS, ENTRANCES, INTO_CLUSTER, CONTROLLERS, APPLICATIONS = range(5)
 """Columns from left to right, as traffic flows."""

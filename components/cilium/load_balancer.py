@@ -1,116 +1,11 @@
-"""LoadBalancer addresses: LB-IPAM pools, the fixed addresses in them, and how they are announced (L2 or BGP).
+"""LB-IPAM pools and how their addresses are announced (L2 or BGP), as manifests of Cilium's kinds.
 
-Models and pure functions; `cilium.CiliumNetwork` registers the manifests, because Cilium serves their CRDs.
+Pure functions; `network.CiliumNetwork` registers the manifests, because Cilium serves their CRDs.
 """
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address
 from typing import Any
 
-from pydantic import Field
-
-from components.fields import Address, DnsLabel, Model, Problem, Seconds
-from components.nodes import AddressRange
-
-
-class L2Announcements(Model):
-    """ARP announcement of LoadBalancer addresses by one node at a time."""
-
-    enabled: bool = Field(default=True, description="announce LoadBalancer addresses by ARP")
-    interfaces: tuple[str, ...] | None = Field(
-        default=None,
-        description="regular expressions of the interfaces that announce; derived from `physical.nodes` when unset",
-        examples=[["^enp87s0$"]],
-    )
-    lease_duration_seconds: Seconds = Field(default=15, description="an announcing node silent for longer is replaced")
-    lease_renew_deadline_seconds: Seconds = Field(default=5, description="how often the announcing node renews")
-    lease_retry_period_seconds: Seconds = Field(default=2, description="pause between attempts to renew")
-
-    def problems(self) -> Iterator[Problem]:
-        if not self.lease_retry_period_seconds < self.lease_renew_deadline_seconds < self.lease_duration_seconds:
-            value = (self.lease_retry_period_seconds, self.lease_renew_deadline_seconds, self.lease_duration_seconds)
-            reason = "the lease needs retry period < renew deadline < duration, else it is lost while being renewed"
-            because = ("leaseRenewDeadlineSeconds", "leaseRetryPeriodSeconds")
-            yield Problem("leaseDurationSeconds", value, reason, "2, 5 and 15 seconds", because)
-
-
-class BgpPeer(Model):
-    """A router that learns the LoadBalancer addresses."""
-
-    address: Address = Field(description="address of the router", examples=["192.168.1.1"])
-    asn: int = Field(ge=1, le=4294967295, description="its autonomous system number", examples=[64512])
-
-
-class Bgp(Model):
-    """Cilium's BGP control plane, announcing LoadBalancer addresses to routers."""
-
-    local_asn: int = Field(ge=1, le=4294967295, description="autonomous system number of the nodes", examples=[64513])
-    peers: dict[DnsLabel, BgpPeer] = Field(
-        min_length=1, description="routers by name", examples=[{"router": {"address": "192.168.1.1", "asn": 64512}}]
-    )
-
-
-class LoadBalancer(Model):
-    """LoadBalancer address pools and the addresses given out by name."""
-
-    pools: dict[DnsLabel, AddressRange] = Field(
-        default={},
-        description="LB-IPAM pools by name, both ends included",
-        examples=[{"lan": {"start": "192.168.1.102", "stop": "192.168.1.110"}}],
-    )
-    addresses: dict[DnsLabel, Address] = Field(
-        default={},
-        description="fixed addresses by the name of their Service's owner (an ingress class, `k8s-gateway`)",
-        examples=[{"internal": "192.168.1.103"}],
-    )
-    l2: L2Announcements = Field(default=L2Announcements(), description="ARP announcements")
-    bgp: Bgp | None = Field(
-        default=None,
-        description="BGP announcements",
-        examples=[{"localAsn": 64513, "peers": {"router": {"address": "192.168.1.1", "asn": 64512}}}],
-    )
-
-    def pool_of(self, address: IPv4Address) -> str | None:
-        """The name of the pool that contains an address."""
-        return next((name for name, pool in self.pools.items() if address in pool), None)
-
-    def problems(self) -> Iterator[Problem]:
-        names = list(self.pools)
-        for position, name in enumerate(names):
-            pool = self.pools[name]
-            if pool.start > pool.stop:
-                yield Problem(f"pools.{name}", str(pool), "ends before it starts", pool.reversed())
-            for other in names[:position]:
-                if pool.overlaps(self.pools[other]):
-                    reason = f"overlaps pool {other} ({self.pools[other]}); Cilium would disable the younger one"
-                    yield Problem(f"pools.{name}", str(pool), reason, "ranges that share no address")
-        owners: dict[IPv4Address, str] = {}
-        for name, address in self.addresses.items():
-            first = owners.setdefault(address, name)
-            if first != name:
-                reason = f"is already the address of loadBalancer.addresses.{first}"
-                yield Problem(f"addresses.{name}", str(address), reason, self.free_address())
-        yield from (problem.under("l2") for problem in self.l2.problems())
-
-    def free_address(self) -> str:
-        """The first address of the pools without a fixed owner, or advice where there is none."""
-        for pool in self.pools.values():
-            for number in range(int(pool.start), int(pool.stop) + 1):
-                if IPv4Address(number) not in self.addresses.values():
-                    return str(IPv4Address(number))
-        return "an address of a pool in loadBalancer.pools"
-
-    def usage(self) -> dict[str, Any]:
-        """Per pool: its range, its size, the fixed addresses by owner and how many addresses are left."""
-        return {
-            name: {
-                "range": str(pool),
-                "size": pool.size,
-                "fixed": {owner: str(address) for owner, address in self.addresses.items() if address in pool},
-                "free": pool.size - sum(address in pool for address in self.addresses.values()),
-            }
-            for name, pool in self.pools.items()
-        }
+from settings.load_balancer import Bgp, L2Announcements, LoadBalancer
 
 
 def manifests(load_balancer: LoadBalancer, interfaces: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -41,7 +41,8 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
 
-from components.tunnel import CA_FILE, Tunnel
+from components.cloudflare.tunnel import CA_FILE
+from settings.cloudflare.tunnel import Tunnel
 
 NAME = "cloudflared"
 """Name of the Deployment, its container and its budget."""

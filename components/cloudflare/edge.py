@@ -4,96 +4,24 @@ Composes the tunnel and its connectors, the zone's records, the zone's settings 
 file and a component of its own; what they share (account, zone, plan) is set once, here.
 """
 
-import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pulumi
-from pydantic import Field
 
-from components.access import Access, AccessPolicies, AccessPoliciesArgs, MailAddress, protected_hosts
-from components.applications import Published
-from components.charts import Chart
-from components.cluster import Cluster
-from components.connector import ConnectorArgs, TunnelConnector
-from components.fields import Model, Problem
-from components.monitoring import Monitoring
-from components.nginx import CertificateIssuer, Ingress
-from components.public_dns import PublicDns, PublicDnsArgs, PublicDnsSettings
-from components.tunnel import CloudflareTunnel, Tunnel, TunnelArgs
-from components.zone import Plan, Zone, ZoneSecurity, ZoneSecurityArgs
-
-if TYPE_CHECKING:
-    from components.rules.layers import Layers
-
-EXAMPLE_ID = "0123456789abcdef0123456789abcdef"
-
-
-class Notifications(Model):
-    """Mail from Cloudflare itself, which also arrives when the cluster is down."""
-
-    emails: tuple[MailAddress, ...] = Field(
-        min_length=1,
-        description="who is told when the tunnel degrades, goes down or is healthy again",
-        examples=[["ops@example.com"]],
-    )
-
-
-class Cloudflare(Model):
-    """The Cloudflare edge: tunnel, DNS, zone settings, WAF and Access."""
-
-    enabled: bool = Field(default=False, description="deploy this layer")
-    account_id: str | None = Field(
-        default=None, description="the account, 32 hexadecimal digits; required when enabled", examples=[EXAMPLE_ID]
-    )
-    zone_id: str | None = Field(
-        default=None,
-        description="the zone of `cluster.domain`, which exists; required when enabled",
-        examples=[EXAMPLE_ID],
-    )
-    plan: Plan = Field(
-        default=Plan.FREE,
-        description="plan of the zone: `free`, `pro`, `business` or `enterprise`; what it lacks is refused",
-    )
-    tunnel: Tunnel = Field(default=Tunnel(), description="the tunnel and its connectors")
-    dns: PublicDnsSettings = Field(default=PublicDnsSettings(), description="records of the zone")
-    zone: Zone = Field(default=Zone(), description="settings, certificates and rules of the zone")
-    access: Access = Field(default=Access(), description="who gets to applications behind the tunnel")
-    notifications: Notifications | None = Field(
-        default=None, description="mail about the tunnel's health", examples=[{"emails": ["ops@example.com"]}]
-    )
-
-    def problems(self) -> Iterator[Problem]:
-        for key, value in (("accountId", self.account_id), ("zoneId", self.zone_id)):
-            if value is None and self.enabled:
-                yield Problem(key, None, "is required by cloudflare.enabled", EXAMPLE_ID)
-            elif value is not None and not re.fullmatch(r"[0-9a-f]{32}", value):
-                yield Problem(key, value, "is not 32 hexadecimal digits in lower case", EXAMPLE_ID)
-        yield from (problem.under("tunnel") for problem in self.tunnel.problems())
-        yield from (problem.under("dns") for problem in self.dns.problems())
-        yield from (problem.under("zone") for problem in self.zone.problems())
-        yield from (problem.under("access") for problem in self.access.problems())
-
-    def hostname(self, domain: str) -> str:
-        """The tunnel's public name, which names of applications point to; `domain` is `cluster.domain`."""
-        return self.tunnel.hostname or f"external.{domain}"
-
-    def behind_tunnel(self, published: list[Published]) -> list[Published]:
-        """The applications that the internet reaches through the tunnel."""
-        return [each for each in published if each.ingress_class == self.tunnel.ingress_class]
-
-    def origin_ca_secret(self, ingress: Ingress) -> str | None:
-        """The Secret beside the connectors whose `ca.crt` signs the controller's certificate, None for a public one.
-
-        cert-manager writes the authority's certificate into each Secret that it signs.
-        """
-        if self.tunnel.origin_ca_secret:
-            return self.tunnel.origin_ca_secret
-        name = self.tunnel.ingress_class
-        if ingress.classes[name].certificate_issuer is not CertificateIssuer.INTERNAL_CA:
-            return None
-        return (ingress.default_certificate(name) or "").rpartition("/")[2]
+from components.cloudflare.access import AccessPolicies, AccessPoliciesArgs
+from components.cloudflare.connector import ConnectorArgs, TunnelConnector
+from components.cloudflare.dns import PublicDns, PublicDnsArgs
+from components.cloudflare.tunnel import CloudflareTunnel, TunnelArgs
+from components.cloudflare.zone import ZoneSecurity, ZoneSecurityArgs
+from settings.applications import Published
+from settings.charts.model import Chart
+from settings.cloudflare.access import protected_hosts
+from settings.cloudflare.edge import Cloudflare
+from settings.cluster import Cluster
+from settings.ingress import Ingress
+from settings.monitoring import Monitoring
+from settings.stack import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,27 +49,26 @@ class CloudflareEdgeArgs:
     @classmethod
     def of(
         cls,
-        layers: "Layers",
-        secrets: Mapping[str, pulumi.Output[str]],
+        settings: Settings,
         *,
         namespace: pulumi.Input[str],
         origin_service: pulumi.Input[str],
         owner: str,
     ) -> Self:
-        """What this component takes of a stack's settings and secrets."""
+        """What this component takes of a stack's settings."""
         return cls(
-            cloudflare=layers.cloudflare,
-            cluster=layers.cluster,
-            ingress=layers.ingress,
-            monitoring=layers.monitoring,
-            chart=layers.charts.get("external-dns"),
+            cloudflare=settings.cloudflare,
+            cluster=settings.cluster,
+            ingress=settings.ingress,
+            monitoring=settings.monitoring,
+            chart=settings.charts.get("external-dns"),
             namespace=namespace,
             origin_service=origin_service,
-            published=layers.published,
-            tunnel_secret=secrets["cloudflareTunnelSecret"],
-            external_dns_token=secrets.get("externalDnsApiToken"),
+            published=settings.published,
+            tunnel_secret=settings.secrets["cloudflareTunnelSecret"],
+            external_dns_token=settings.secrets.get("externalDnsApiToken"),
             owner=owner,
-            protect=layers.kubernetes.protect,
+            protect=settings.kubernetes.protect,
         )
 
 

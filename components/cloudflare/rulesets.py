@@ -7,7 +7,8 @@ every rule of a phase, and `zone` registers each phase once.
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from components.edge_rules import (
+from components.sdk import cloudflare
+from settings.cloudflare.rules import (
     Action,
     Cache,
     ConfigRule,
@@ -20,7 +21,6 @@ from components.edge_rules import (
     Skipped,
     Threshold,
 )
-from components.sdk import cloudflare
 
 if TYPE_CHECKING:
     import pulumi_cloudflare

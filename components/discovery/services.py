@@ -5,12 +5,9 @@ for. Leaves CoreDNS to whoever installed it, unless `discovery.coredns.manage` s
 the Cloudflare edge, the tailnet's DNS to the tailnet, and the router to its owner, who gets its lines ready to use.
 """
 
-import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from ipaddress import IPv4Address
+from typing import Self
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
@@ -18,171 +15,20 @@ from pulumi_kubernetes.core.v1 import ConfigMapPatch, Service, ServicePortArgs, 
 from pulumi_kubernetes.helm.v3 import Release
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs, ObjectMetaPatchArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
-from pydantic import BeforeValidator, Field
 
-from components.applications import LabelKey, Port
-from components.charts import Chart, one_a_node, release_args
-from components.cluster import Cluster
-from components.coredns import METRICS_PORT, CoreDns, cluster_dns_address, corefile, server_blocks
-from components.fields import (
-    Address,
-    DnsLabel,
-    DomainName,
-    LabelValue,
-    Model,
-    Problem,
-    Protocol,
-    ResourceAmounts,
-    Resources,
-    over,
-)
-from components.load_balancer import LoadBalancer
-from components.monitoring import Monitoring
-from components.nginx import Ingress, ServiceType
-
-if TYPE_CHECKING:
-    from components.rules.layers import Layers
-
-GATEWAY = "k8s-gateway"
-"""Name of the release, its objects, and its entry in `loadBalancer.addresses`."""
-
-GATEWAY_LABELS = {"app.kubernetes.io/name": GATEWAY, "app.kubernetes.io/instance": GATEWAY}
-"""What the chart selects its pods by."""
+from components.charts import release_args
+from components.discovery.corefile import METRICS_PORT, corefile, server_blocks
+from components.discovery.gateway import GATEWAY_LABELS, gateway_values, lan_classes
+from settings.charts.model import Chart
+from settings.cluster import Cluster
+from settings.discovery import GATEWAY, Discovery, Kind, LanDns, NameService, cluster_dns_address
+from settings.ingress import Ingress
+from settings.load_balancer import LoadBalancer
+from settings.monitoring import Monitoring
+from settings.stack import Settings
 
 DO_NOT_WAIT = {"pulumi.com/skipAwait": "true"}
 """Pulumi would wait until pods stand behind the Service; whose pods those are is not this layer's business."""
-
-
-class Kind(StrEnum):
-    """Services that only give out names."""
-
-    HEADLESS = "headless"
-    EXTERNAL_NAME = "external-name"
-
-
-NOT_OFFERED = {
-    "nodeport": "opens a port on every node's own address, past the ingress controllers and their limits; publish "
-    "through `applications`",
-    "loadbalancer": "addresses on the LAN come from Cilium's LB-IPAM (not MetalLB) and go to the ingress controllers "
-    "and k8s-gateway; publish through `applications`",
-    "clusterip": "is every application's own Service, which needs no entry here",
-}
-"""Service types of Kubernetes that are no choice here, with the reason."""
-
-
-def _offered(value: Any) -> Any:
-    reason = NOT_OFFERED.get(re.sub(r"[^a-z]", "", value.lower())) if isinstance(value, str) else None
-    if reason:
-        raise ValueError(reason)
-    return value
-
-
-def _external_host(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        (IPv6Address if ":" in value else IPv4Address)(value)
-    except AddressValueError:
-        pass
-    else:
-        raise ValueError("is an address; ExternalName answers with a CNAME, which can only name a host")
-    if value.endswith((".svc", ".cluster.local")):
-        raise ValueError("is a Service of the cluster; clients name it themselves, within its namespace's policies")
-    return value
-
-
-class NamedPort(Model):
-    """A port under the name that SRV records carry."""
-
-    port: Port = Field(description="port of the pods")
-    protocol: Protocol = Field(default=Protocol.TCP, description="`TCP` or `UDP`", examples=["TCP"])
-
-
-class NameService(Model):
-    """A Service that only gives out names: of single pods, or of a host outside."""
-
-    namespace: DnsLabel = Field(description="namespace of the Service; must exist", examples=["production"])
-    type: Annotated[Kind, BeforeValidator(_offered)] = Field(
-        description="`headless`: the addresses of the selected pods; `external-name`: a CNAME to `host`",
-        examples=["headless"],
-    )
-    host: Annotated[DomainName, BeforeValidator(_external_host)] | None = Field(
-        default=None, description="external-name: the host outside the cluster", examples=["db.example.net"]
-    )
-    selector: dict[LabelKey, LabelValue] | None = Field(
-        default=None, min_length=1, description="headless: labels of the pods", examples=[{"app": "database"}]
-    )
-    ports: dict[DnsLabel, NamedPort] = Field(
-        default={}, description="headless: ports by name, for SRV records", examples=[{"postgres": {"port": 5432}}]
-    )
-
-    def problems(self) -> Iterator[Problem]:
-        headless = self.type is Kind.HEADLESS
-        needed, example = ("selector", {"app": "database"}) if headless else ("host", "db.example.net")
-        if getattr(self, needed) is None:
-            yield Problem(needed, None, f"is required by type {self.type.value}", example, because=("type",))
-        idle: dict[str, Any] = {"host": self.host} if headless else {"selector": self.selector, "ports": self.ports}
-        for key, value in idle.items():
-            if value:
-                shown = value if isinstance(value, str) else sorted(value)
-                reason = f"has no meaning for type {self.type.value}"
-                yield Problem(key, shown, reason, "without this key", because=("type",))
-
-
-GATEWAY_RESOURCES = Resources(
-    requests=ResourceAmounts(cpu="10m", memory="64Mi"), limits=ResourceAmounts(memory="128Mi")
-)
-
-PUBLIC_RESOLVERS = (IPv4Address("1.1.1.1"), IPv4Address("1.0.0.1"))
-
-
-class LanDns(Model):
-    """DNS of `cluster.domain` for the LAN, from the addresses of Ingress and Service objects."""
-
-    replicas: int = Field(default=2, ge=1, description="pods, one a node", examples=[2])
-    ttl_seconds: int = Field(default=1, ge=0, le=3600, description="how long clients keep an answer", examples=[1])
-    fallthrough_zones: tuple[DomainName, ...] | None = Field(
-        default=None,
-        description="zones in which `upstreams` are asked for names that no object here has; `cluster.domain` when "
-        "unset, so that hosts behind the tunnel resolve on the LAN too; an empty list for none",
-        examples=[["example.com"]],
-    )
-    upstreams: tuple[Address, ...] = Field(
-        default=PUBLIC_RESOLVERS,
-        min_length=1,
-        description="public resolvers for all other names; never one that forwards `cluster.domain` back to here",
-        examples=[["1.1.1.1", "1.0.0.1"]],
-    )
-    resources: Annotated[Resources, over(GATEWAY_RESOURCES)] = Field(
-        default=GATEWAY_RESOURCES, description="requests and limits"
-    )
-
-    def problems(self) -> Iterator[Problem]:
-        yield from (problem.under("resources") for problem in self.resources.problems())
-
-
-class Discovery(Model):
-    """Names inside the cluster and on the LAN."""
-
-    retired: ClassVar[Mapping[str, str]] = {
-        "metallb": "is not installed; LoadBalancer addresses are Cilium's (loadBalancer.pools)",
-        "nodePorts": NOT_OFFERED["nodeport"],
-    }
-
-    enabled: bool = Field(default=False, description="deploy this layer")
-    lan_dns: LanDns | None = Field(default=LanDns(), description="DNS for the LAN; null for none")
-    coredns: CoreDns = Field(default=CoreDns(), description="DNS for pods")
-    services: dict[DnsLabel, NameService] = Field(
-        default={},
-        description="headless and ExternalName Services by name",
-        examples=[{"database": {"namespace": "production", "type": "external-name", "host": "db.example.net"}}],
-    )
-
-    def problems(self) -> Iterator[Problem]:
-        if self.lan_dns:
-            yield from (problem.under("lanDns") for problem in self.lan_dns.problems())
-        for name, service in self.services.items():
-            yield from (problem.under(f"services.{name}") for problem in service.problems())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,15 +44,15 @@ class ServiceDiscoveryArgs:
     namespace: pulumi.Input[str]
 
     @classmethod
-    def of(cls, layers: "Layers", *, namespace: pulumi.Input[str]) -> Self:
+    def of(cls, settings: Settings, *, namespace: pulumi.Input[str]) -> Self:
         """What this component takes of a stack's settings."""
         return cls(
-            discovery=layers.discovery,
-            cluster=layers.cluster,
-            ingress=layers.ingress,
-            load_balancer=layers.load_balancer,
-            monitoring=layers.monitoring,
-            chart=layers.charts["k8s-gateway"],
+            discovery=settings.discovery,
+            cluster=settings.cluster,
+            ingress=settings.ingress,
+            load_balancer=settings.load_balancer,
+            monitoring=settings.monitoring,
+            chart=settings.charts["k8s-gateway"],
             namespace=namespace,
         )
 
@@ -319,64 +165,6 @@ def _service_spec(service: NameService) -> ServiceSpecArgs:
             for name, entry in service.ports.items()
         ],
     )
-
-
-def lan_classes(ingress: Ingress) -> list[str]:
-    """The ingress classes that have an address on the LAN."""
-    return [name for name, entry in ingress.classes.items() if entry.service_type is ServiceType.LOAD_BALANCER]
-
-
-def gateway_values(gateway: LanDns, domain: str, ingress_classes: list[str], address: IPv4Address) -> dict[str, Any]:
-    """The values of the k8s-gateway chart (3.7). Every key is proved by rendering in tests/charts/test_k8s_gateway.py.
-
-    `ingress_classes` are those whose hosts are answered; without any, only Services are.
-    """
-    zones = [domain] if gateway.fallthrough_zones is None else list(gateway.fallthrough_zones)
-    return {
-        "domain": domain,
-        "ttl": gateway.ttl_seconds,
-        # An empty filter would mean every class, the tailnet's included.
-        "watchedResources": ["Ingress", "Service"] if ingress_classes else ["Service"],
-        "filters": {"ingressClasses": ingress_classes},
-        "fallthrough": {"enabled": bool(zones), "zones": zones},
-        "extraZonePlugins": _gateway_plugins(gateway),
-        "service": {
-            "type": "LoadBalancer",
-            "annotations": {"lbipam.cilium.io/ips": str(address)},
-            # Answers beyond 512 bytes, or cut short, are asked for again over TCP.
-            "useTcp": True,
-            # Local would black-hole queries whenever the node that announces the address runs no pod.
-            "externalTrafficPolicy": "Cluster",
-        },
-        "replicaCount": gateway.replicas,
-        "priorityClassName": "system-cluster-critical",
-        "topologySpreadConstraints": one_a_node(GATEWAY_LABELS),
-        "resources": gateway.resources.values(),
-        "podSecurityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-
-
-def _gateway_plugins(gateway: LanDns) -> list[dict[str, str]]:
-    """The chart's own list, without its query log, and with other upstreams.
-
-    The chart forwards to the pod's resolver, which is CoreDNS. Where that forwards `cluster.domain` to k8s-gateway, a
-    name that falls through would go round between the two.
-    """
-    return [
-        {"name": "errors"},
-        {"name": "health", "configBlock": "lameduck 5s"},
-        {"name": "ready"},
-        {"name": "prometheus", "parameters": f"0.0.0.0:{METRICS_PORT}"},
-        {"name": "forward", "parameters": " ".join([".", *map(str, gateway.upstreams)])},
-        {"name": "loop"},
-        {"name": "reload"},
-        {"name": "loadbalance"},
-    ]
 
 
 def exports(args: ServiceDiscoveryArgs) -> dict[str, str]:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from components import targets
-from components.discovery import GATEWAY
-from components.fields import amount_of
-from components.monitoring import Alerts
-from components.nginx import release_name
-from components.public_dns import EXTERNAL_DNS
-from components.rules.layers import Layers
+from components.monitoring import targets
+from settings.cloudflare.dns import EXTERNAL_DNS
+from settings.discovery import GATEWAY
+from settings.fields import amount_of
+from settings.ingress import release_name
+from settings.monitoring import Alerts
+from settings.stack import Settings
 
 DAY_SECONDS = 86400
 
@@ -62,19 +62,19 @@ class Alert:
         }
 
 
-def groups(layers: Layers) -> list[dict[str, Any]]:
+def groups(settings: Settings) -> list[dict[str, Any]]:
     """The groups of a PrometheusRule, none without `monitoring.alerts`."""
-    thresholds = layers.monitoring.alerts
+    thresholds = settings.monitoring.alerts
     if thresholds is None:
         return []
     alerts = {
-        "network-cilium": [*cilium(layers, thresholds), *hubble(layers, thresholds)],
-        "network-ingress": [*nginx(layers, thresholds)],
-        "network-certificates": [*certificates(layers, thresholds)],
-        "network-tunnel": [*tunnel(layers, thresholds)],
-        "network-tailscale": [*tailscale(layers)],
-        "network-dns": [*dns(layers, thresholds)],
-        "network-workloads": [*workloads(layers, thresholds)],
+        "network-cilium": [*cilium(settings, thresholds), *hubble(settings, thresholds)],
+        "network-ingress": [*nginx(settings, thresholds)],
+        "network-certificates": [*certificates(settings, thresholds)],
+        "network-tunnel": [*tunnel(settings, thresholds)],
+        "network-tailscale": [*tailscale(settings)],
+        "network-dns": [*dns(settings, thresholds)],
+        "network-workloads": [*workloads(settings, thresholds)],
     }
     return [
         {"name": name, "rules": [alert.rule(thresholds.runbook_url) for alert in found]}
@@ -83,7 +83,7 @@ def groups(layers: Layers) -> list[dict[str, Any]]:
     ]
 
 
-def cilium(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
+def cilium(settings: Settings, thresholds: Alerts) -> Iterator[Alert]:
     """Agents, policies, eBPF maps and LoadBalancer addresses."""
     limits = thresholds.cilium
     yield Alert(
@@ -102,7 +102,7 @@ def cilium(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
         summary="{{ $labels.pod }} drops {{ $value | humanize }} packets a second because of a policy",
         description="Somebody probes the network, or a policy lacks an allow.",
     )
-    yield from _agent_memory(layers, thresholds)
+    yield from _agent_memory(settings, thresholds)
     yield Alert(
         name="CiliumMapPressure",
         expression=f"max by (pod, map_name) (cilium_bpf_map_pressure) > {limits.map_pressure_percent / 100:g}",
@@ -127,9 +127,9 @@ def cilium(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
     )
 
 
-def _agent_memory(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
+def _agent_memory(settings: Settings, thresholds: Alerts) -> Iterator[Alert]:
     """By the working set, which is what the kernel counts against the limit; none where there is no limit."""
-    limit = layers.cilium.agent.resources.limits.memory
+    limit = settings.cilium.agent.resources.limits.memory
     if limit is None:
         return
     for name, percent, minutes, severity in (
@@ -149,10 +149,10 @@ def _agent_memory(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
         )
 
 
-def hubble(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
+def hubble(settings: Settings, thresholds: Alerts) -> Iterator[Alert]:
     """Flows, as far as `cilium.hubble.metrics` counts them."""
     limits = thresholds.hubble
-    if targets.has_hubble(layers, "drop"):
+    if targets.has_hubble(settings, "drop"):
         yield Alert(
             name="HubbleDropsHigh",
             expression='sum by (reason) (rate(hubble_drop_total{reason!="POLICY_DENIED"}[5m]))'
@@ -161,7 +161,7 @@ def hubble(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
             summary="{{ $value | humanize }} packets a second are dropped: {{ $labels.reason }}",
             description="Not by a policy; `hubble observe --verdict DROPPED` shows between whom.",
         )
-    if targets.has_hubble(layers, "dns"):
+    if targets.has_hubble(settings, "dns"):
         errors = 'rcode!~"No Error|Non-Existent Domain"'
         yield Alert(
             name="HubbleDnsErrors",
@@ -173,10 +173,10 @@ def hubble(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
         )
 
 
-def nginx(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
+def nginx(settings: Settings, thresholds: Alerts) -> Iterator[Alert]:
     """Each ingress class by itself: a broken internal class must not hide behind a busy external one."""
     limits = thresholds.nginx
-    for name in layers.ingress.classes:
+    for name in settings.ingress.classes:
         labels = {"ingress_class": name}
         job = f'job="{targets.nginx(name)}"'
         requests = "nginx_ingress_controller_requests"
@@ -208,19 +208,19 @@ def nginx(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
             "once the pod restarts.",
             labels=labels,
         )
-        controller = f"{layers.ingress.namespace}/{release_name(name)}-controller"
+        controller = f"{settings.ingress.namespace}/{release_name(name)}-controller"
         lost = f"No host of ingress class {name} answers."
         yield replace(_down("NginxControllerDown", controller, 1, Severity.CRITICAL, lost), labels=labels)
 
 
-def certificates(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
+def certificates(settings: Settings, thresholds: Alerts) -> Iterator[Alert]:
     """cert-manager, and each certificate.
 
     A certificate's own namespace is in `exported_namespace`: `namespace` is the target's. One that was never issued
     has 0 for its times.
     """
-    settings, limits = layers.certificates, thresholds.certificates
-    if not settings.enabled:
+    manager, limits = settings.certificates, thresholds.certificates
+    if not manager.enabled:
         return
     job, which = f'job="{targets.CERT_MANAGER}"', "{{ $labels.exported_namespace }}/{{ $labels.name }}"
     expiry, renewal = (
@@ -255,7 +255,7 @@ def certificates(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
         summary=f"Certificate {which} is not ready",
         description="It was never issued, or does not match what is asked for.",
     )
-    if settings.letsencrypt:
+    if manager.letsencrypt:
         refused = f'certmanager_http_acme_client_request_count{{{job},status!~"2..|3.."}}'
         yield Alert(
             name="AcmeRequestsFailing",
@@ -264,13 +264,13 @@ def certificates(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
             summary="Let's Encrypt did not grant {{ $value | humanize }} requests within an hour",
             description="Its rate limits come next; fix the cause before trying again.",
         )
-    deployment = f"{settings.namespace}/cert-manager"
+    deployment = f"{manager.namespace}/cert-manager"
     yield _down("CertManagerDown", deployment, 10, Severity.WARNING, "No certificate is issued or renewed.")
 
 
-def tunnel(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
+def tunnel(settings: Settings, thresholds: Alerts) -> Iterator[Alert]:
     """The connectors' view of the tunnel."""
-    if not layers.cloudflare.enabled:
+    if not settings.cloudflare.enabled:
         return
     limits = thresholds.tunnel
     yield Alert(
@@ -302,11 +302,11 @@ def tunnel(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
     )
 
 
-def tailscale(layers: Layers) -> Iterator[Alert]:
+def tailscale(settings: Settings) -> Iterator[Alert]:
     """Operator and proxies, from what Kubernetes knows of them: the operator is not scraped."""
-    if not layers.tailscale.enabled:
+    if not settings.tailscale.enabled:
         return
-    namespace = layers.tailscale.namespace
+    namespace = settings.tailscale.namespace
     lost = "Proxies go on, but new Ingress objects of class tailscale and Connectors are not acted on."
     yield _down("TailscaleOperatorDown", f"{namespace}/operator", 5, Severity.WARNING, lost)
     where = f'{{namespace="{namespace}"}}'
@@ -319,10 +319,10 @@ def tailscale(layers: Layers) -> Iterator[Alert]:
     )
 
 
-def dns(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
+def dns(settings: Settings, thresholds: Alerts) -> Iterator[Alert]:
     """Public names, and those of the LAN."""
     job = f'job="{EXTERNAL_DNS}"'
-    if targets.has_external_dns(layers):
+    if targets.has_external_dns(settings):
         failures = " + ".join(
             f"sum(increase(external_dns_{part}_errors_total{{{job}}}[15m]))" for part in ("registry", "source")
         )
@@ -341,16 +341,16 @@ def dns(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
             summary="external-dns has not finished a comparison for {{ $value | humanizeDuration }}",
             description="Public names stay as they are, whatever Ingress objects say.",
         )
-    if targets.has_lan_dns(layers):
+    if targets.has_lan_dns(settings):
         lost = "On the LAN, names of the cluster's domain do not resolve."
-        yield _down("LanDnsDown", f"{layers.ingress.namespace}/{GATEWAY}", 2, Severity.CRITICAL, lost)
+        yield _down("LanDnsDown", f"{settings.ingress.namespace}/{GATEWAY}", 2, Severity.CRITICAL, lost)
 
 
-def workloads(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
+def workloads(settings: Settings, thresholds: Alerts) -> Iterator[Alert]:
     """Pods of every layer, and whether Prometheus sees the layers at all."""
-    namespaces = [layers.ingress.namespace]
-    namespaces += [layers.certificates.namespace] if layers.certificates.enabled else []
-    namespaces += [layers.tailscale.namespace] if layers.tailscale.enabled else []
+    namespaces = [settings.ingress.namespace]
+    namespaces += [settings.certificates.namespace] if settings.certificates.enabled else []
+    namespaces += [settings.tailscale.namespace] if settings.tailscale.enabled else []
     own = f'namespace=~"{"|".join(namespaces)}"'
     system = 'namespace="kube-system",{}=~"(cilium|hubble|coredns).*"'
 
@@ -382,7 +382,7 @@ def workloads(layers: Layers, thresholds: Alerts) -> Iterator[Alert]:
     )
     yield Alert(
         name="NetworkMetricsMissing",
-        expression=" or ".join(f'absent(up{{job="{job}"}})' for job in targets.jobs(layers)),
+        expression=" or ".join(f'absent(up{{job="{job}"}})' for job in targets.jobs(settings)),
         minutes=15,
         summary="Prometheus has no target {{ $labels.job }}",
         description="The other alerts on it cannot fire. Its ServiceMonitor is not selected, or its Service is gone.",

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components import targets
-from components.discovery import GATEWAY
-from components.public_dns import EXTERNAL_DNS
-from components.rules.layers import Layers
+from components.monitoring import targets
+from settings.cloudflare.dns import EXTERNAL_DNS
+from settings.discovery import GATEWAY
+from settings.stack import Settings
 
 UID = "anton-network"
 """Identifies the dashboard to Grafana: links to it stay valid when its title changes."""
@@ -46,7 +46,7 @@ class Row:
     panels: tuple[Panel, ...]
 
 
-def dashboard(layers: Layers) -> dict[str, Any]:
+def dashboard(settings: Settings) -> dict[str, Any]:
     """The dashboard in Grafana's JSON model."""
     return {
         "uid": UID,
@@ -59,23 +59,23 @@ def dashboard(layers: Layers) -> dict[str, Any]:
         "templating": {
             "list": [{"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}]
         },
-        "panels": list(_placed(rows(layers))),
+        "panels": list(_placed(rows(settings))),
     }
 
 
-def rows(layers: Layers) -> Iterator[Row]:
+def rows(settings: Settings) -> Iterator[Row]:
     """The rows in the order in which a request meets the layers."""
-    if layers.cloudflare.enabled:
+    if settings.cloudflare.enabled:
         yield tunnel()
-    if layers.ingress.classes:
-        yield ingress(layers)
-    yield policies(layers)
-    yield names(layers)
+    if settings.ingress.classes:
+        yield ingress(settings)
+    yield policies(settings)
+    yield names(settings)
     yield addresses()
-    if layers.certificates.enabled:
+    if settings.certificates.enabled:
         yield certificates()
-    if layers.tailscale.enabled:
-        yield tailscale(layers)
+    if settings.tailscale.enabled:
+        yield tailscale(settings)
 
 
 def tunnel() -> Row:
@@ -103,10 +103,10 @@ def tunnel() -> Row:
     )
 
 
-def ingress(layers: Layers) -> Row:
+def ingress(settings: Settings) -> Row:
     """What each ingress class answers."""
     requests, errors, latency = {}, {}, {}
-    for name in layers.ingress.classes:
+    for name in settings.ingress.classes:
         job = f'job="{targets.nginx(name)}"'
         total = f"sum(rate(nginx_ingress_controller_requests{{{job}}}[5m]))"
         failed = f'sum(rate(nginx_ingress_controller_requests{{{job},status=~"5.."}}[5m]))'
@@ -125,26 +125,26 @@ def ingress(layers: Layers) -> Row:
     )
 
 
-def policies(layers: Layers) -> Row:
+def policies(settings: Settings) -> Row:
     """What Cilium lets through on the way to the pods."""
     drops = Panel("Dropped packets by reason", "pps", {"{{reason}}": _rate("cilium_drop_count_total", "reason")})
     pressure = "max by (map_name) (cilium_bpf_map_pressure)"
     panels = [drops, Panel("Fullness of eBPF maps", "percentunit", {"{{map_name}}": pressure})]
-    if targets.has_hubble(layers, "flow"):
+    if targets.has_hubble(settings, "flow"):
         verdicts = {"{{verdict}}": _rate("hubble_flows_processed_total", "verdict")}
         panels.insert(1, Panel("Flows by verdict", "ops", verdicts))
     return Row("Policies and data path", tuple(panels))
 
 
-def names(layers: Layers) -> Row:
+def names(settings: Settings) -> Row:
     """Names, wherever they are answered."""
     panels = [Panel("Answers of the cluster's DNS", "ops", {"{{rcode}}": _dns("kube-dns|coredns")})]
-    if targets.has_hubble(layers, "dns"):
+    if targets.has_hubble(settings, "dns"):
         answers = {"{{rcode}}": _rate("hubble_dns_responses_total", "rcode")}
         panels.append(Panel("Answers to pods under DNS policies", "ops", answers))
-    if targets.has_lan_dns(layers):
+    if targets.has_lan_dns(settings):
         panels.append(Panel("Answers to the LAN", "ops", {"{{rcode}}": _dns(GATEWAY)}))
-    if targets.has_external_dns(layers):
+    if targets.has_external_dns(settings):
         synced = f'max(external_dns_controller_last_sync_timestamp_seconds{{job="{EXTERNAL_DNS}"}})'
         panels.append(Panel("Time since public names were compared", "s", {"external-dns": f"time() - {synced}"}))
     return Row("DNS", tuple(panels))
@@ -188,9 +188,9 @@ def certificates() -> Row:
     )
 
 
-def tailscale(layers: Layers) -> Row:
+def tailscale(settings: Settings) -> Row:
     """The proxies, as the tailnet sees them."""
-    where = f'{{namespace="{layers.tailscale.namespace}"}}'
+    where = f'{{namespace="{settings.tailscale.namespace}"}}'
     received = f"tailscaled_inbound_bytes_total{where}"
     sent = f"tailscaled_outbound_bytes_total{where}"
     return Row(

@@ -13,9 +13,9 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.core.v1 import ConfigMap
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
-from components import alerts, targets
-from components.dashboards import UID, dashboard
-from components.rules.layers import Layers
+from components.monitoring import alerts, targets
+from components.monitoring.dashboards import UID, dashboard
+from settings.stack import Settings
 
 API_VERSION = "monitoring.coreos.com/v1"
 
@@ -27,7 +27,7 @@ RULES = "network-alerts"
 class NetworkMonitoringArgs:
     """The settings of all layers, valid as a whole. `namespace` must exist; the rules and monitors go there."""
 
-    layers: Layers
+    settings: Settings
     namespace: pulumi.Input[str]
 
 
@@ -42,21 +42,21 @@ class NetworkMonitoring(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: NetworkMonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("anton:network:NetworkMonitoring", name, {}, opts)
-        layers, settings = args.layers, args.layers.monitoring
-        groups = alerts.groups(layers) if settings.enabled else []
-        if settings.enabled and layers.cloudflare.enabled:
+        settings, monitoring = args.settings, args.settings.monitoring
+        groups = alerts.groups(settings) if monitoring.enabled else []
+        if monitoring.enabled and settings.cloudflare.enabled:
             self._custom_resource(name, args, "ServiceMonitor", targets.CLOUDFLARED, targets.cloudflared_monitor())
         if groups:
             self._custom_resource(name, args, "PrometheusRule", RULES, {"groups": groups})
-        if settings.enabled and settings.dashboard:
+        if monitoring.enabled and monitoring.dashboard:
             ConfigMap(
                 f"{name}-dashboard",
                 metadata=ObjectMetaArgs(
                     name=f"{UID}-dashboard",
-                    namespace=settings.dashboard_namespace or args.namespace,
-                    labels=dict(settings.dashboard_labels),
+                    namespace=monitoring.dashboard_namespace or args.namespace,
+                    labels=dict(monitoring.dashboard_labels),
                 ),
-                data={f"{UID}.json": json.dumps(dashboard(layers), indent=1)},
+                data={f"{UID}.json": json.dumps(dashboard(settings), indent=1)},
                 opts=pulumi.ResourceOptions(parent=self),
             )
         self.alerts = pulumi.Output.from_input(
@@ -72,7 +72,7 @@ class NetworkMonitoring(pulumi.ComponentResource):
             api_version=API_VERSION,
             kind=kind,
             metadata=ObjectMetaArgs(
-                name=own_name, namespace=args.namespace, labels=dict(args.layers.monitoring.labels)
+                name=own_name, namespace=args.namespace, labels=dict(args.settings.monitoring.labels)
             ),
             spec=spec,
             opts=pulumi.ResourceOptions(parent=self),

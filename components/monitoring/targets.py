@@ -7,11 +7,11 @@ rendered in tests/charts/test_monitoring.py, so a job here that no monitor gives
 from collections.abc import Iterator
 from typing import Any
 
-from components import connector
-from components.discovery import GATEWAY
-from components.nginx import release_name
-from components.public_dns import EXTERNAL_DNS
-from components.rules.layers import Layers
+from components.cloudflare import connector
+from settings.cloudflare.dns import EXTERNAL_DNS
+from settings.discovery import GATEWAY
+from settings.ingress import release_name
+from settings.stack import Settings
 
 CILIUM_AGENT = "cilium-agent"
 CILIUM_OPERATOR = "cilium-operator"
@@ -26,39 +26,39 @@ def nginx(ingress_class: str) -> str:
     return f"{release_name(ingress_class)}-controller-metrics"
 
 
-def jobs(layers: Layers) -> Iterator[str]:
+def jobs(settings: Settings) -> Iterator[str]:
     """The jobs of the layers that are on. Tailscale's proxies come and go with Ingress objects and are left out."""
     yield from (CILIUM_AGENT, CILIUM_OPERATOR)
-    if layers.cilium.l7_proxy:
+    if settings.cilium.l7_proxy:
         yield CILIUM_ENVOY
-    if has_hubble(layers):
+    if has_hubble(settings):
         yield HUBBLE
-    yield from map(nginx, layers.ingress.classes)
-    if layers.certificates.enabled:
+    yield from map(nginx, settings.ingress.classes)
+    if settings.certificates.enabled:
         yield CERT_MANAGER
-    if layers.cloudflare.enabled:
+    if settings.cloudflare.enabled:
         yield CLOUDFLARED
-    if has_external_dns(layers):
+    if has_external_dns(settings):
         yield EXTERNAL_DNS
-    if has_lan_dns(layers):
+    if has_lan_dns(settings):
         yield GATEWAY
 
 
-def has_hubble(layers: Layers, metric: str | None = None) -> bool:
+def has_hubble(settings: Settings, metric: str | None = None) -> bool:
     """Whether Hubble exports metrics, or this one of `cilium.hubble.metrics`."""
-    hubble = layers.cilium.hubble
+    hubble = settings.cilium.hubble
     exported = {each.partition(":")[0] for each in hubble.metrics}
     return hubble.enabled and bool(exported) and (metric is None or metric in exported)
 
 
-def has_external_dns(layers: Layers) -> bool:
+def has_external_dns(settings: Settings) -> bool:
     """Whether external-dns runs."""
-    return layers.cloudflare.enabled and layers.cloudflare.dns.external_dns is not None
+    return settings.cloudflare.enabled and settings.cloudflare.dns.external_dns is not None
 
 
-def has_lan_dns(layers: Layers) -> bool:
+def has_lan_dns(settings: Settings) -> bool:
     """Whether k8s-gateway runs."""
-    return layers.discovery.enabled and layers.discovery.lan_dns is not None
+    return settings.discovery.enabled and settings.discovery.lan_dns is not None
 
 
 def cloudflared_monitor() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The node inventory in the forms that a router, a resolver and Talos read.
 
-Pure functions from the declared inventory to text; `nodes.PhysicalNodes` publishes what they return as stack outputs.
+Pure functions from the inventory to text; `physical.PhysicalNodes` publishes what they return as stack outputs.
 Each form is proved by its real consumer in tests/components/test_inventory.py.
 """
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from components.cluster import Cluster
-from components.nodes import Physical, Role
+from settings.cluster import Cluster
+from settings.nodes import Physical, Role
 
 
 def exports(physical: Physical, cluster: Cluster) -> dict[str, Any]:

@@ -4,164 +4,17 @@ Owns labels and annotations on the existing Node objects, the check of their add
 Leaves the addressing itself to the router and to Talos, who get it ready to use (`inventory`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from ipaddress import IPv4Address
 from typing import Any
 
 import pulumi
 from pulumi_kubernetes.core.v1 import NodePatch
 from pulumi_kubernetes.meta.v1 import ObjectMetaPatchArgs
-from pydantic import Field
 
-from components.fields import Address, DnsLabel, InterfaceName, LabelValue, MacAddress, Model, Network, Problem
+from settings.nodes import Node, Physical, Role
 
 LABEL_PREFIX = "network.anton"
-
-
-class Role(StrEnum):
-    """What a node does in the cluster."""
-
-    CONTROL_PLANE = "control-plane"
-    WORKER = "worker"
-
-
-class Node(Model):
-    """One machine."""
-
-    address: Address = Field(description="InternalIP of the node, inside `physical.subnet`")
-    mac: MacAddress = Field(description="MAC address of the network card that carries `address`")
-    role: Role = Field(
-        default=Role.CONTROL_PLANE, description="`control-plane` or `worker`", examples=["control-plane"]
-    )
-    interface: InterfaceName = Field(default="enp87s0", description="name of that network card in Linux")
-    link_speed_mbps: int = Field(default=1000, gt=0, description="negotiated link speed, Mb/s", examples=[1000])
-    rack: LabelValue | None = Field(default=None, description="where the machine stands", examples=["shelf-1"])
-    switch_port: LabelValue | None = Field(
-        default=None, description="switch and port of the link", examples=["sw1-port3"]
-    )
-
-
-class AddressRange(Model):
-    """A run of addresses, both ends included."""
-
-    start: Address = Field(description="first address", examples=["192.168.1.150"])
-    stop: Address = Field(description="last address", examples=["192.168.1.199"])
-
-    def __contains__(self, address: IPv4Address) -> bool:
-        return self.start <= address <= self.stop
-
-    @property
-    def size(self) -> int:
-        """The number of addresses."""
-        return int(self.stop) - int(self.start) + 1
-
-    def __str__(self) -> str:
-        return f"{self.start}-{self.stop}"
-
-    def reversed(self) -> dict[str, str]:
-        """The config object with both ends exchanged, for those who wrote the range backwards."""
-        return {"start": str(self.stop), "stop": str(self.start)}
-
-    def overlaps(self, other: "AddressRange") -> bool:
-        """Whether the two runs share an address."""
-        return self.start <= other.stop and other.start <= self.stop
-
-
-class Physical(Model):
-    """The node network and the machines on it."""
-
-    subnet: Network = Field(description="node subnet, CIDR")
-    gateway: Address = Field(description="default route of the nodes", examples=["192.168.1.1"])
-    api_vip: Address = Field(
-        description="virtual address of the Kubernetes API, held by Talos", examples=["192.168.1.101"]
-    )
-    dns_servers: tuple[Address, ...] = Field(
-        default=(IPv4Address("1.1.1.1"), IPv4Address("1.0.0.1")),
-        min_length=1,
-        description="resolvers of the nodes",
-        examples=[["1.1.1.1", "1.0.0.1"]],
-    )
-    ntp_servers: tuple[Address, ...] = Field(
-        default=(IPv4Address("162.159.200.1"), IPv4Address("162.159.200.123")),
-        min_length=1,
-        description="time servers of the nodes",
-        examples=[["162.159.200.1"]],
-    )
-    mtu: int = Field(default=1500, ge=1280, le=9216, description="MTU of the node interfaces, bytes", examples=[1500])
-    dhcp_range: AddressRange | None = Field(
-        default=None,
-        description="addresses that the router hands out by itself; no pool may touch them",
-        examples=[{"start": "192.168.1.150", "stop": "192.168.1.199"}],
-    )
-    nodes: dict[DnsLabel, Node] = Field(
-        min_length=1,
-        description="the machines by node name",
-        examples=[{"k8s-1": {"address": "192.168.1.98", "mac": "00:00:5e:00:53:01"}}],
-    )
-
-    def taken(self) -> dict[IPv4Address, str]:
-        """Every address of the subnet that has an owner, with the owner's name."""
-        owners = {node.address: f"node {name}" for name, node in self.nodes.items()}
-        return owners | {
-            self.api_vip: "the API VIP",
-            self.gateway: "the gateway",
-            self.subnet.network_address: "the network address",
-            self.subnet.broadcast_address: "the broadcast address",
-        }
-
-    def free_addresses(self) -> Iterator[IPv4Address]:
-        """The addresses of the subnet that nothing declared here uses, in their order."""
-        taken = self.taken()
-        return (host for host in self.subnet.hosts() if host not in taken)
-
-    def problems(self) -> Iterator[Problem]:
-        yield from self._misplaced_addresses()
-        yield from self._shared_macs()
-        span = self.dhcp_range
-        if span and span.start > span.stop:
-            yield Problem("dhcpRange", str(span), "ends before it starts", span.reversed())
-        for end in (span.start, span.stop) if span else ():
-            if end not in self.subnet:
-                yield Problem("dhcpRange", str(span), f"leaves the node subnet {self.subnet}", "addresses inside it")
-        if span and self.api_vip in span:
-            yield Problem(
-                "dhcpRange",
-                str(span),
-                f"contains the API VIP {self.api_vip}, which DHCP could lease",
-                "a range beside it",
-            )
-
-    def _misplaced_addresses(self) -> Iterator[Problem]:
-        """Addresses outside the subnet, on its two reserved ones, or declared twice."""
-        reserved = {
-            self.subnet.network_address: "is the network address of the node subnet",
-            self.subnet.broadcast_address: "is the broadcast address of the node subnet",
-        }
-        owners: dict[IPv4Address, str] = {}
-        declared = {"gateway": self.gateway, "apiVip": self.api_vip}
-        declared |= {f"nodes.{name}.address": node.address for name, node in self.nodes.items()}
-        free = self.free_addresses()
-        for key, address in declared.items():
-            if address not in self.subnet:
-                reason = f"lies outside the node subnet {self.subnet}"
-            elif address in reserved:
-                reason = reserved[address]
-            elif address in owners:
-                reason = f"is already the address of physical.{owners[address]}"
-            else:
-                owners[address] = key
-                continue
-            yield Problem(key, str(address), reason, str(next(free, "an address of a larger physical.subnet")))
-
-    def _shared_macs(self) -> Iterator[Problem]:
-        owners: dict[str, str] = {}
-        for name, node in self.nodes.items():
-            first = owners.setdefault(node.mac, name)
-            if first != name:
-                reason = f"is already the MAC address of physical.nodes.{first}"
-                yield Problem(f"nodes.{name}.mac", node.mac, reason, "the address printed on this machine's card")
 
 
 class NodeAddressMismatchError(pulumi.RunError):

@@ -5,25 +5,23 @@ They come before everything that goes into them (Ingress objects, Services, poli
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
-from components.policies import PodSecurity, Policies
-
-if TYPE_CHECKING:
-    from components.rules.layers import Layers
+from settings.policies.model import PodSecurity, Policies
+from settings.stack import Settings
 
 
-def network_namespace(layers: "Layers", opts: pulumi.ResourceOptions) -> Namespace:
+def network_namespace(settings: Settings, opts: pulumi.ResourceOptions) -> Namespace:
     """The namespace of the ingress controllers and what stands beside them; gone with it is all access from outside."""
     labels = {"enforce": PodSecurity.BASELINE, "warn": PodSecurity.RESTRICTED}
     return Namespace(
         "network",
-        metadata=ObjectMetaArgs(name=layers.ingress.namespace, labels=_pod_security(labels)),
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=layers.kubernetes.protect)),
+        metadata=ObjectMetaArgs(name=settings.ingress.namespace, labels=_pod_security(labels)),
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=settings.kubernetes.protect)),
     )
 
 
@@ -39,9 +37,9 @@ class ApplicationNamespacesArgs:
     protect: bool
 
     @classmethod
-    def of(cls, layers: "Layers") -> Self:
+    def of(cls, settings: Settings) -> Self:
         """What this component takes of a stack's settings."""
-        return cls(policies=layers.network_policies, protect=layers.kubernetes.protect)
+        return cls(policies=settings.network_policies, protect=settings.kubernetes.protect)
 
 
 class ApplicationNamespaces(pulumi.ComponentResource):

@@ -1,7 +1,7 @@
 """How a resource behaves beyond its types: what replaces it, what the cloud adds, what the cloud refuses.
 
 `Resource` serves every resource of both SDKs: it echoes the arguments and adds an id. Where a cloud does more that
-matters to this project, a subclass says so, in cloudflare_account.py and tailscale_account.py.
+matters to this project, a subclass says so, in cloudflare.py and tailscale.py.
 """
 
 from __future__ import annotations

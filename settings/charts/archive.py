@@ -10,7 +10,7 @@ import zlib
 
 import yaml
 
-from components.chart_lock import ChartUnavailableError, LockedChart
+from settings.charts.lock import ChartUnavailableError, LockedChart
 
 KEY_LENGTH = 16
 

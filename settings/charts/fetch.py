@@ -5,16 +5,9 @@ from pathlib import Path
 
 import pulumi
 
-from components import chart_repository as repository
-from components.chart_archive import check, content_key
-from components.chart_lock import (
-    ChartUnavailableError,
-    FirstUse,
-    Lock,
-    LockedChart,
-    digest,
-    lock_folder_command,
-)
+from settings.charts import repository
+from settings.charts.archive import check, content_key
+from settings.charts.lock import ChartUnavailableError, FirstUse, Lock, LockedChart, digest, lock_folder_command
 
 
 def obtain(entry: LockedChart, lock: Lock, folder: Path | None, cache: Path) -> Path:

@@ -1,69 +1,24 @@
-"""Helm charts: which version, from where, and the proof that it is the chart that was reviewed.
+"""Helm charts: the proof that each is the chart that was reviewed.
 
 Before any resource is registered, every chart is brought into the project and its SHA-256 compared with a lock file.
 The release then names one relative path, which follows from what is in the chart: its plan is the same on every
 machine, whether the chart came from its repository or from a folder (ADR 0002).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pulumi
-from pulumi_kubernetes.helm.v3 import ReleaseArgs
-from pydantic import Field
 
-from components.chart_fetch import obtain
-from components.chart_lock import LOCK, ChartUnavailableError, Lock, LockedChart
-from components.fields import DnsLabel, Model, Problem, Seconds
+from settings.charts.fetch import obtain
+from settings.charts.lock import LOCK, ChartUnavailableError, Lock, LockedChart
+from settings.charts.model import CHART_VERSIONS, Chart, Charts
+from settings.fields import Problem
+from settings.parsing import unknown_key
 
 CACHE = Path(".cache/charts")
 """Where charts are kept, relative to the project: `<key of its content>/<name>-<version>.tgz`."""
-
-RELEASE_TIMEOUT_SECONDS = 600
-
-
-class Charts(Model):
-    """Versions and source of the Helm charts."""
-
-    versions: dict[DnsLabel, str] = Field(
-        default={},
-        description="chart versions by chart name, where another than the default is wanted; charts.lock must have it",
-        examples=[{"cilium": "1.19.6"}],
-    )
-    folder: str | None = Field(
-        default=None,
-        min_length=1,
-        description="folder with `<name>-<version>.tgz` files, for clusters without internet access; "
-        "the environment variable CHARTS_DIR does the same",
-        examples=["./charts"],
-    )
-    lock: str | None = Field(
-        default=None,
-        min_length=1,
-        description="file with each chart's version and SHA-256, in the form of charts.lock; when unset, the "
-        "charts.lock in the folder of archives, and where there is none, the project's own",
-        examples=["./own-charts.lock"],
-    )
-    timeout_seconds: Seconds = Field(
-        default=RELEASE_TIMEOUT_SECONDS,
-        description="how long a release may wait for its pods and jobs until it counts as failed and is rolled back",
-        examples=[RELEASE_TIMEOUT_SECONDS],
-    )
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart that is at hand and proved: `path` is relative to the project.
-
-    `timeout_seconds` bounds the wait for the workloads and hooks of a release of it.
-    """
-
-    name: str
-    version: str
-    path: str
-    timeout_seconds: int = RELEASE_TIMEOUT_SECONDS
 
 
 def lock_file(model: Charts, folder: Path | None, project: Path) -> tuple[Path, Path | None]:
@@ -116,33 +71,37 @@ def _remedies(entry: LockedChart, lock: Lock) -> str:
     )
 
 
-def release_args(chart: Chart, *, name: str, namespace: pulumi.Input[str], values: dict[str, Any]) -> ReleaseArgs:
-    """A release that rolls back by itself when it fails; only one that is killed stays pending (docs/recovery.md).
+PROJECT = Path(__file__).resolve().parents[2]
 
-    The name is fixed: without one the provider makes it up, and the labels that Services select by follow it.
+ChartFinder = Callable[[Charts, tuple[str, ...]], tuple[dict[str, Chart], list[Problem]]]
+"""From the settings of charts and the names of those in use to the charts by name, and one problem for each missing."""
+
+
+def find_charts(
+    model: Charts, names: tuple[str, ...], default_folder: str | None
+) -> tuple[dict[str, Chart], list[Problem]]:
+    """The charts `names` by name, and one problem for each that can't be had.
+
+    `default_folder` is where charts are taken from when `charts.folder` is not set; None means their repositories.
+    Says in one line each when a folder brings its own lock file, and when a chart that nobody confirmed is used first.
     """
-    return ReleaseArgs(
-        chart=chart.path,
-        version=chart.version,
-        name=name,
-        namespace=namespace,
-        values=values,
-        atomic=True,
-        cleanup_on_fail=True,
-        max_history=10,
-        timeout=chart.timeout_seconds,
-    )
-
-
-def one_a_node(labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """`topologySpreadConstraints` that keep the pods with these labels on different nodes."""
-    return [
-        {
-            "maxSkew": 1,
-            "topologyKey": "kubernetes.io/hostname",
-            "whenUnsatisfiable": "DoNotSchedule",
-            "labelSelector": {"matchLabels": dict(labels)},
-            # Per revision: else a rolling update finds every node taken by the old pods.
-            "matchLabelKeys": ["pod-template-hash"],
-        }
+    problems = [
+        Problem(f"charts.versions.{name}", version, unknown_key(name, CHART_VERSIONS), "without this key")
+        for name, version in model.versions.items()
+        if name not in CHART_VERSIONS
     ]
+    named = model.folder or default_folder
+    folder = PROJECT / Path(named).expanduser() if named else None
+    file, brought = lock_file(model, folder, PROJECT)
+    try:
+        lock = Lock.read(file, PROJECT, brought)
+    except (OSError, ValueError, TypeError, KeyError) as fault:
+        remedy = "charts.lock as it is in version control, or as `make lock FOLDER=FOLDER` writes it"
+        return {}, [Problem("charts.lock", str(file), f"can't be read: {fault}", remedy)]
+    if lock.folder:
+        pulumi.log.info(f"Charts come from {folder}, as its own {LOCK} says; the project's does not count for them.")
+    wanted = {name: model.versions.get(name, CHART_VERSIONS[name]) for name in names}
+    found, faults = resolve(wanted, lock, folder, PROJECT)
+    return {
+        name: replace(chart, timeout_seconds=model.timeout_seconds) for name, chart in found.items()
+    }, problems + faults

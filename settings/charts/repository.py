@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 import yaml
 
-from components.chart_lock import ChartUnavailableError, LockedChart, is_digest
+from settings.charts.lock import ChartUnavailableError, LockedChart, is_digest
 
 PAUSE_SECONDS = 30
 """How long a server may be silent."""

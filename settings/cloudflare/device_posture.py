@@ -5,19 +5,11 @@ Every check needs the WARP client on the device, connected to the account; devic
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import pulumi
 from pydantic import Field, StringConstraints
 
-from components.fields import Form, Model, Problem
-from components.sdk import cloudflare
-
-if TYPE_CHECKING:
-    import pulumi_cloudflare
-
-POLLED = "5m"
-"""How often the client looks at what may change; Cloudflare's own choice, written out because it is read back."""
+from settings.fields import Form, Model, Problem
 
 
 class CheckType(StrEnum):
@@ -93,44 +85,3 @@ class DeviceCheck(Model):
         if self.platform and possible and self.platform not in possible:
             reason = f"has no check of type {self.type.value}"
             yield Problem("platform", self.platform.value, reason, possible[0].value)
-
-
-def device_check(
-    resource: str, account_id: str, key: str, check: DeviceCheck, parent: pulumi.Resource
-) -> pulumi.Output[str]:
-    """Register a device posture rule, with the list of serial numbers that it needs; its id."""
-    platform = check.platform.value if check.platform else None
-    return cloudflare.ZeroTrustDevicePostureRule(
-        resource,
-        account_id=account_id,
-        name=key,
-        type=check.type.value,
-        input=_input(resource, account_id, key, check, parent),
-        matches=[cloudflare.ZeroTrustDevicePostureRuleMatchArgs(platform=platform)] if platform else None,
-        schedule=POLLED if check.type in PLATFORMS else None,
-        opts=pulumi.ResourceOptions(parent=parent),
-    ).id
-
-
-def _input(
-    resource: str, account_id: str, key: str, check: DeviceCheck, parent: pulumi.Resource
-) -> "pulumi_cloudflare.ZeroTrustDevicePostureRuleInputArgs | None":
-    made = cloudflare.ZeroTrustDevicePostureRuleInputArgs
-    platform = check.platform.value if check.platform else None
-    if check.type is CheckType.SERIAL_NUMBER:
-        numbers = cloudflare.ZeroTrustList(
-            f"{resource}-serial-numbers",
-            account_id=account_id,
-            name=f"{key}: serial numbers",
-            type="SERIAL",
-            items=[cloudflare.ZeroTrustListItemArgs(value=number) for number in sorted(set(check.serial_numbers))],
-            opts=pulumi.ResourceOptions(parent=parent),
-        )
-        return made(id=numbers.id)
-    if check.type is CheckType.DISK_ENCRYPTION:
-        return made(require_all=True)
-    if check.type is CheckType.FIREWALL:
-        return made(enabled=True, operating_system=platform)
-    if check.type is CheckType.OS_VERSION:
-        return made(operating_system=platform, operator=">=", version=check.min_version)
-    return None

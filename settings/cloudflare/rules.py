@@ -1,6 +1,7 @@
 """Settings of the rules at Cloudflare's edge, and the expressions that they stand for.
 
-`rulesets` makes Cloudflare's rules of them. Which rules a plan allows is judged by `rules.zone`.
+`components.cloudflare.rulesets` makes Cloudflare's rules of them. Which rules a plan allows is judged by
+`settings.rules.zone`.
 """
 
 from collections.abc import Iterator
@@ -9,9 +10,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from components.applications import UrlPath
-from components.expressions import Expression, both, one_of, path_below
-from components.fields import DnsLabel, DomainName, Form, Model, Problem, Seconds
+from settings.applications import UrlPath
+from settings.cloudflare.expressions import Expression, both, one_of, path_below
+from settings.fields import DnsLabel, DomainName, Form, Model, Problem, Seconds
 
 STATIC_EXTENSIONS = (
     *("avif", "css", "gif", "ico", "jpeg", "jpg", "js", "mjs", "otf"),

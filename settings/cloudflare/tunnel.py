@@ -1,30 +1,14 @@
-"""The Cloudflare tunnel: the only way in from the internet, without an open port.
-
-Owns the tunnel, which is managed at Cloudflare, and its ingress rules. Leaves the connectors that hold it up to
-`connector`, the names that lead to it to `public_dns`, and everything behind it to the external ingress controller.
-"""
+"""The Cloudflare tunnel: its rules, how it speaks to the origin, and the connectors that hold it up."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import pulumi
 from pydantic import AfterValidator, Field, StringConstraints
 
-from components.fields import DnsLabel, DomainName, Form, Model, Problem, ResourceAmounts, Resources, Seconds, over
-from components.nginx import ImageReference
-from components.sdk import cloudflare
-
-if TYPE_CHECKING:
-    import pulumi_cloudflare
-
-CA_FILE = "/etc/cloudflared/origin/ca.crt"
-"""Where connectors find the origin's certificate authority, if it is not a public one."""
-
-CATCH_ALL = "http_status:404"
-"""What every request gets that no rule takes."""
+from settings.fields import DnsLabel, DomainName, Form, Model, Problem, ResourceAmounts, Resources, Seconds, over
+from settings.ingress import ImageReference
 
 
 def _pinned(reference: str) -> str:
@@ -166,123 +150,3 @@ class Tunnel(Model):
                 yield Problem(f"rules[{index}].host", rule.host, reason, "another host or path", because)
             owners.setdefault((rule.host, rule.path), index)
         yield from (problem.under("resources") for problem in self.resources.problems())
-
-
-@dataclass(frozen=True, kw_only=True)
-class TunnelArgs:
-    """The tunnel's settings and what lies behind it; all arrive valid.
-
-    `hostname` is the tunnel's public name. `origin_service` is the external controller's Service, as
-    `name.namespace.svc`; `private_ca` says that connectors find the authority of its certificate at CA_FILE.
-    `tunnel_secret` is 32 bytes or more in base64. `alert_emails` get mail when the tunnel degrades or goes down.
-    """
-
-    tunnel: Tunnel
-    account_id: str
-    domain: str
-    hostname: str
-    origin_service: pulumi.Input[str]
-    private_ca: bool
-    tunnel_secret: pulumi.Output[str]
-    alert_emails: tuple[str, ...]
-    protect: bool
-
-
-class CloudflareTunnel(pulumi.ComponentResource):
-    """The tunnel, its ingress rules and its health alert (`anton:network:CloudflareTunnel`).
-
-    `target` is what a DNS record points at. `token` is the connectors' credential: a secret, and no registered output.
-    """
-
-    tunnel_id: pulumi.Output[str]
-    target: pulumi.Output[str]
-    token: pulumi.Output[str]
-
-    def __init__(self, name: str, args: TunnelArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("anton:network:CloudflareTunnel", name, {}, opts)
-        tunnel = cloudflare.ZeroTrustTunnelCloudflared(
-            f"{name}-tunnel",
-            account_id=args.account_id,
-            name=args.tunnel.name,
-            config_src="cloudflare",
-            # Cloudflare never returns the secret, so the state is all there is to compare with. The stack's config is
-            # its one source: as long as that stays, nothing differs; a new value is a rotation, which the preview shows
-            # as an update in place. Ignoring changes would hide the rotation, and leave an imported tunnel without its
-            # secret.
-            tunnel_secret=args.tunnel_secret,
-            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
-        )
-        cloudflare.ZeroTrustTunnelCloudflaredConfig(
-            f"{name}-config",
-            account_id=args.account_id,
-            tunnel_id=tunnel.id,
-            config=cloudflare.ZeroTrustTunnelCloudflaredConfigConfigArgs(ingresses=ingress_rules(args)),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        if args.alert_emails:
-            _health_alert(name, args, tunnel.id, self)
-        self.tunnel_id = tunnel.id
-        self.target = pulumi.Output.concat(tunnel.id, ".cfargotunnel.com")
-        # Asked for after an update of the tunnel, hence new after a rotation. The SDK does not mark it as secret.
-        self.token = pulumi.Output.secret(
-            cloudflare.get_zero_trust_tunnel_cloudflared_token_output(
-                account_id=args.account_id, tunnel_id=tunnel.id, opts=pulumi.InvokeOutputOptions(parent=self)
-            ).token
-        )
-        self.register_outputs({"tunnel_id": self.tunnel_id, "target": self.target})
-
-
-def ingress_rules(args: TunnelArgs) -> "Sequence[pulumi_cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressArgs]":
-    """The tunnel's ingress rules in order: the settings' own, the domain and its subdomains, the catch-all.
-
-    cloudflared takes the first rule that matches, and refuses a list whose last rule has a host or a path.
-    """
-    rule = cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressArgs
-    origin = cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs
-    controller = pulumi.Output.format("https://{0}.cluster.local:443", args.origin_service)
-    return [
-        *(
-            rule(
-                hostname=extra.host,
-                path=extra.path,
-                service=extra.service,
-                origin_request=origin(origin_server_name=extra.origin_server_name)
-                if extra.origin_server_name
-                else None,
-            )
-            for extra in args.tunnel.rules
-        ),
-        *(
-            rule(
-                hostname=host,
-                service=controller,
-                origin_request=origin(
-                    # The name in the controller's default certificate; the request keeps its own Host.
-                    origin_server_name=args.hostname,
-                    http2_origin=True,
-                    connect_timeout=args.tunnel.connect_timeout_seconds,
-                    ca_pool=CA_FILE if args.private_ca else None,
-                ),
-            )
-            for host in (args.domain, f"*.{args.domain}")
-        ),
-        rule(service=CATCH_ALL),
-    ]
-
-
-def _health_alert(name: str, args: TunnelArgs, tunnel_id: pulumi.Output[str], parent: pulumi.Resource) -> None:
-    cloudflare.NotificationPolicy(
-        f"{name}-health",
-        account_id=args.account_id,
-        name=f"Health of tunnel {args.tunnel.name}",
-        alert_type="tunnel_health_event",
-        enabled=True,
-        mechanisms=cloudflare.NotificationPolicyMechanismsArgs(
-            emails=[cloudflare.NotificationPolicyMechanismsEmailArgs(id=email) for email in args.alert_emails]
-        ),
-        filters=cloudflare.NotificationPolicyFiltersArgs(
-            tunnel_ids=[tunnel_id],
-            new_statuses=["TUNNEL_STATUS_TYPE_HEALTHY", "TUNNEL_STATUS_TYPE_DEGRADED", "TUNNEL_STATUS_TYPE_DOWN"],
-        ),
-        opts=pulumi.ResourceOptions(parent=parent),
-    )

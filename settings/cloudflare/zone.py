@@ -1,23 +1,18 @@
-"""The zone at Cloudflare: its settings, its certificates at the edge, and the one ruleset of each phase.
+"""The zone at Cloudflare: its settings, bots and certificates at the edge.
 
-Owns what holds for the zone as a whole. Leaves names to `public_dns`, logins to `access`, and the rules themselves to
-`rulesets`. A setting that is null stays as somebody left it at Cloudflare.
+A setting that is null stays as somebody left it at Cloudflare.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
-import pulumi
 from pydantic import Field, StringConstraints
 
-from components.applications import covered_by_wildcard
-from components.edge_rules import Rules
-from components.fields import DnsLabel, DomainName, Form, Model, Problem
-from components.nginx import Hsts, TlsProtocol
-from components.rulesets import phase_rules
-from components.sdk import cloudflare
+from settings.applications import covered_by_wildcard
+from settings.cloudflare.rules import Rules
+from settings.fields import DnsLabel, Form, Model, Problem
+from settings.ingress import Hsts, TlsProtocol
 
 MOST_PACK_HOSTS = 50
 """Names that Cloudflare takes in one certificate pack, the domain itself among them."""
@@ -275,108 +270,3 @@ class Zone(Model):
         return (
             covered_by_wildcard(host, domain) or self.total_tls is not None or any(pack.covers(host) for pack in packs)
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ZoneSecurityArgs:
-    """The zone's settings, valid for its plan.
-
-    `hsts` is that of the ingress controller behind the tunnel. `protected_hosts` are behind Access (`access`).
-    """
-
-    zone: Zone
-    zone_id: str
-    domain: DomainName
-    hsts: Hsts
-    protected_hosts: list[str]
-
-
-class ZoneSecurity(pulumi.ComponentResource):
-    """Settings, edge certificates and rulesets of the zone (`anton:network:ZoneSecurity`).
-
-    `phases` says how many rules each phase has. `ds_record` is what the registrar wants to know, None without DNSSEC.
-    """
-
-    phases: pulumi.Output[dict[str, int]]
-    ds_record: pulumi.Output[str | None]
-
-    def __init__(self, name: str, args: ZoneSecurityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("anton:network:ZoneSecurity", name, {}, opts)
-        for setting_id, value in args.zone.settings.values(args.hsts).items():
-            cloudflare.ZoneSetting(
-                f"{name}-{setting_id}",
-                zone_id=args.zone_id,
-                setting_id=setting_id,
-                value=value,
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-        found = phase_rules(args.zone.rules, args.protected_hosts)
-        for phase, rules in found.items():
-            cloudflare.Ruleset(
-                f"{name}-{phase.value}",
-                zone_id=args.zone_id,
-                kind="zone",
-                phase=phase.value,
-                name=f"Kept by Pulumi: {phase.value}",
-                rules=rules,
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-        self._certificates(name, args)
-        self._bots(name, args)
-        if args.zone.tiered_cache is not None:
-            cloudflare.TieredCache(
-                f"{name}-tiered-cache",
-                zone_id=args.zone_id,
-                value="on" if args.zone.tiered_cache else "off",
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-        self.ds_record = self._dnssec(name, args)
-        self.phases = pulumi.Output.from_input({phase.value: len(rules) for phase, rules in found.items()})
-        self.register_outputs({"phases": self.phases, "ds_record": self.ds_record})
-
-    def _certificates(self, name: str, args: ZoneSecurityArgs) -> None:
-        if args.zone.total_tls:
-            cloudflare.TotalTls(
-                f"{name}-total-tls",
-                zone_id=args.zone_id,
-                enabled=True,
-                certificate_authority=args.zone.total_tls.authority.value,
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-        for key, pack in args.zone.certificate_packs.items():
-            cloudflare.CertificatePack(
-                f"{name}-certificate-{key}",
-                zone_id=args.zone_id,
-                type="advanced",
-                hosts=sorted({args.domain, *pack.hosts}),
-                certificate_authority=pack.authority.value,
-                validation_method="txt",
-                validity_days=pack.validity_days,
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-
-    def _bots(self, name: str, args: ZoneSecurityArgs) -> None:
-        bots = args.zone.bots
-        if bots is None:
-            return
-        cloudflare.BotManagement(
-            f"{name}-bots",
-            zone_id=args.zone_id,
-            fight_mode=bots.fight_mode,
-            ai_bots_protection=bots.ai_bots.value if bots.ai_bots else None,
-            sbfm_definitely_automated=bots.definitely_automated.value if bots.definitely_automated else None,
-            sbfm_likely_automated=bots.likely_automated.value if bots.likely_automated else None,
-            sbfm_verified_bots=bots.verified_bots.value if bots.verified_bots else None,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-
-    def _dnssec(self, name: str, args: ZoneSecurityArgs) -> pulumi.Output[str | None]:
-        if args.zone.dnssec is None:
-            return pulumi.Output.from_input(None)
-        dnssec = cloudflare.ZoneDnssec(
-            f"{name}-dnssec",
-            zone_id=args.zone_id,
-            status="active" if args.zone.dnssec else "disabled",
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        return dnssec.ds if args.zone.dnssec else pulumi.Output.from_input(None)

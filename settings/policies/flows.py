@@ -5,57 +5,44 @@ NetworkPolicy would itself cut off all the rest.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from components import infrastructure_flows as infrastructure
-from components.applications import Published
-from components.fields import Protocol
-from components.policy_objects import (
-    Allow,
-    Domains,
-    Entities,
-    HttpMatch,
-    Networks,
-    Peer,
-    Pods,
-    Policy,
-    PolicyPort,
-)
-
-if TYPE_CHECKING:
-    from components.policies import Egress, Flow, Namespace, PodGroup
-    from components.rules.layers import Layers
+from settings.applications import Published
+from settings.fields import Protocol
+from settings.policies import infrastructure
+from settings.policies.model import Egress, Flow, Namespace, PodGroup
+from settings.policies.traffic import Allow, Domains, Entities, HttpMatch, Networks, Peer, Pods, Policy, PolicyPort
+from settings.stack import Settings
 
 KUBE_DNS = Pods("kube-system", {"k8s-app": "kube-dns"})
 DNS_PORTS = (PolicyPort(53, Protocol.UDP), PolicyPort(53, Protocol.TCP))
 
 
-def restricted(layers: "Layers") -> frozenset[str]:
+def restricted(settings: Settings) -> frozenset[str]:
     """Namespaces under default deny."""
-    policies = layers.network_policies
+    policies = settings.network_policies
     applications = {name for name, namespace in policies.namespaces.items() if namespace.default_deny}
     return frozenset(
-        applications | (infrastructure.namespaces(layers) if policies.infrastructure.default_deny else set())
+        applications | (infrastructure.namespaces(settings) if policies.infrastructure.default_deny else set())
     )
 
 
-def policies(layers: "Layers") -> list[Policy]:
+def policies(settings: Settings) -> list[Policy]:
     """All policies of a configuration."""
-    denied = restricted(layers)
-    settings = layers.network_policies
+    denied = restricted(settings)
+    configured = settings.network_policies
     found: list[Policy] = []
     for name in sorted(denied):
-        namespace = settings.namespaces.get(name)
+        namespace = configured.namespaces.get(name)
         found += _base(name, learns_names=namespace is not None and namespace.learns_names)
         if namespace:
-            found += _namespace(layers, name, namespace)
-    for name, namespace in settings.namespaces.items():
+            found += _namespace(settings, name, namespace)
+    for name, namespace in configured.namespaces.items():
         for flow_name, flow in namespace.flows.items():
             found += _flow(name, flow_name, flow)
-    for application in layers.published:
-        found += _publication(layers, application)
-    if settings.infrastructure.default_deny:
-        found += infrastructure.policies(layers)
+    for application in settings.published:
+        found += _publication(settings, application)
+    if configured.infrastructure.default_deny:
+        found += infrastructure.policies(settings)
     return [policy for policy in found if policy.namespace in denied]
 
 
@@ -66,9 +53,9 @@ def _base(namespace: str, *, learns_names: bool) -> Iterator[Policy]:
     yield Policy(name="allow-dns", pods=everyone, egress=(dns,))
 
 
-def _namespace(layers: "Layers", name: str, namespace: "Namespace") -> Iterator[Policy]:
+def _namespace(settings: Settings, name: str, namespace: Namespace) -> Iterator[Policy]:
     everyone = Pods(name)
-    prometheus = infrastructure.prometheus(layers)
+    prometheus = infrastructure.prometheus(settings)
     other_nodes = Allow(
         peers=(Entities(("remote-node",)),), ports=tuple(PolicyPort(port) for port in namespace.probe_ports)
     )
@@ -98,7 +85,7 @@ def _namespace(layers: "Layers", name: str, namespace: "Namespace") -> Iterator[
         yield from outside.by_kind()
 
 
-def _outside(egress: "Egress") -> Iterator[Peer]:
+def _outside(egress: Egress) -> Iterator[Peer]:
     if egress.domains:
         yield Domains(egress.domains)
     if egress.networks:
@@ -107,16 +94,16 @@ def _outside(egress: "Egress") -> Iterator[Peer]:
         yield Entities(("world",))
 
 
-def ends(namespace: str, flow: "Flow") -> tuple[Pods, Pods]:
+def ends(namespace: str, flow: Flow) -> tuple[Pods, Pods]:
     """Source and destination of a flow that stands under a namespace."""
 
-    def pods(group: "PodGroup") -> Pods:
+    def pods(group: PodGroup) -> Pods:
         return Pods(group.namespace or namespace, group.labels)
 
     return pods(flow.source), pods(flow.destination)
 
 
-def _flow(namespace: str, name: str, flow: "Flow") -> Iterator[Policy]:
+def _flow(namespace: str, name: str, flow: Flow) -> Iterator[Policy]:
     source, destination = ends(namespace, flow)
     ports = (PolicyPort(flow.port, flow.protocol),)
     http = tuple(HttpMatch(method=rule.method, path=rule.path, headers=rule.headers) for rule in flow.http)
@@ -124,10 +111,10 @@ def _flow(namespace: str, name: str, flow: "Flow") -> Iterator[Policy]:
     yield Policy(name=f"accept-{name}", pods=destination, ingress=(Allow(peers=(source,), ports=ports, http=http),))
 
 
-def _publication(layers: "Layers", application: Published) -> Iterator[Policy]:
+def _publication(settings: Settings, application: Published) -> Iterator[Policy]:
     """From the pods that serve an application's class to its own."""
     pods = Pods(application.namespace, application.pod_labels)
-    server = infrastructure.server_of(layers, application.ingress_class)
+    server = infrastructure.server_of(settings, application.ingress_class)
     ports = (PolicyPort(application.pod_port),)
     yield Policy(name=f"accept-ingress-{application.name}", pods=pods, ingress=(Allow(peers=(server,), ports=ports),))
     yield Policy(name=f"allow-publication-{application.name}", pods=server, egress=(Allow(peers=(pods,), ports=ports),))

@@ -5,16 +5,13 @@ them). kube-system is exempt: Cilium, Hubble and CoreDNS have no policies of thi
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from components.applications import TAILSCALE_CLASS
-from components.fields import Protocol
-from components.nginx import ServiceType, release_name
-from components.policy_objects import Allow, Entities, Networks, Peer, Pods, Policy, PolicyPort
-
-if TYPE_CHECKING:
-    from components.rules.layers import Layers
+from settings.applications import TAILSCALE_CLASS
+from settings.fields import Protocol
+from settings.ingress import ServiceType, release_name
+from settings.policies.traffic import Allow, Entities, Networks, Peer, Pods, Policy, PolicyPort
+from settings.stack import Settings
 
 NODES = Entities(("host", "remote-node"))
 
@@ -34,127 +31,133 @@ GATEWAY_DNS_PORTS = (PolicyPort(1053, Protocol.UDP), PolicyPort(1053))
 """Ports of k8s-gateway's pods behind port 53 of its Service."""
 
 
-def namespaces(layers: "Layers") -> set[str]:
+def namespaces(settings: Settings) -> set[str]:
     """Namespaces of the network's own parts, those of layers that are on."""
-    found = {layers.ingress.namespace}
-    if layers.certificates.enabled:
-        found.add(layers.certificates.namespace)
-    if layers.tailscale.enabled:
-        found.add(layers.tailscale.namespace)
+    found = {settings.ingress.namespace}
+    if settings.certificates.enabled:
+        found.add(settings.certificates.namespace)
+    if settings.tailscale.enabled:
+        found.add(settings.tailscale.namespace)
     return found
 
 
-def controller(layers: "Layers", ingress_class: str) -> Pods:
+def controller(settings: Settings, ingress_class: str) -> Pods:
     """The controller of an ingress class."""
-    return _nginx(layers, ingress_class, "controller")
+    return _nginx(settings, ingress_class, "controller")
 
 
-def _nginx(layers: "Layers", ingress_class: str, component: str) -> Pods:
+def _nginx(settings: Settings, ingress_class: str, component: str) -> Pods:
     labels = {
         "app.kubernetes.io/name": "ingress-nginx",
         "app.kubernetes.io/instance": release_name(ingress_class),
         "app.kubernetes.io/component": component,
     }
-    return Pods(layers.ingress.namespace, labels)
+    return Pods(settings.ingress.namespace, labels)
 
 
-def cloudflared(layers: "Layers") -> Pods:
+def cloudflared(settings: Settings) -> Pods:
     """The connectors of the Cloudflare tunnel."""
-    return Pods(layers.ingress.namespace, {"app.kubernetes.io/name": "cloudflared"})
+    return Pods(settings.ingress.namespace, {"app.kubernetes.io/name": "cloudflared"})
 
 
-def tailscale_proxies(layers: "Layers") -> Pods:
+def tailscale_proxies(settings: Settings) -> Pods:
     """The proxies that the Tailscale operator starts: one for each Ingress, Service or Connector."""
-    return Pods(layers.tailscale.namespace, {"tailscale.com/managed": "true"})
+    return Pods(settings.tailscale.namespace, {"tailscale.com/managed": "true"})
 
 
-def k8s_gateway(layers: "Layers") -> Pods:
+def k8s_gateway(settings: Settings) -> Pods:
     """The DNS server for the LAN."""
-    return Pods(layers.ingress.namespace, {"app.kubernetes.io/name": "k8s-gateway"})
+    return Pods(settings.ingress.namespace, {"app.kubernetes.io/name": "k8s-gateway"})
 
 
-def prometheus(layers: "Layers") -> Pods:
+def prometheus(settings: Settings) -> Pods:
     """The pods that scrape."""
-    return Pods(layers.monitoring.namespace, layers.monitoring.prometheus_labels)
+    return Pods(settings.monitoring.namespace, settings.monitoring.prometheus_labels)
 
 
-def server_of(layers: "Layers", ingress_class: str) -> Pods:
+def server_of(settings: Settings, ingress_class: str) -> Pods:
     """The pods that serve applications of a class."""
-    return tailscale_proxies(layers) if ingress_class == TAILSCALE_CLASS else controller(layers, ingress_class)
+    return tailscale_proxies(settings) if ingress_class == TAILSCALE_CLASS else controller(settings, ingress_class)
 
 
-def policies(layers: "Layers") -> Iterator[Policy]:
+def policies(settings: Settings) -> Iterator[Policy]:
     """The allows of all namespaces of the network's own parts, one NetworkPolicy and one CiliumNetworkPolicy a part."""
-    needs = [*_controllers(layers), *_tunnel(layers), *_dns(layers), *_certificates(layers), *_tailscale(layers)]
+    needs = [
+        *_controllers(settings),
+        *_tunnel(settings),
+        *_dns(settings),
+        *_certificates(settings),
+        *_tailscale(settings),
+    ]
     for need in needs:
         yield from need.by_kind()
-    for namespace, ports in _probe_ports(layers).items():
+    for namespace, ports in _probe_ports(settings).items():
         probes = Allow(peers=(NODES,), ports=tuple(PolicyPort(port) for port in ports))
         yield Policy(name="allow-probes", pods=Pods(namespace), ingress=(probes,))
 
 
-def _probe_ports(layers: "Layers") -> dict[str, tuple[int, ...]]:
+def _probe_ports(settings: Settings) -> dict[str, tuple[int, ...]]:
     """Ports on which the kubelet asks after the health of pods."""
-    found: dict[str, tuple[int, ...]] = {layers.ingress.namespace: (7979, 8080, 8181, 10254)}
-    if layers.certificates.enabled:
-        found[layers.certificates.namespace] = (6080, 9403)
-    if layers.tailscale.enabled:
-        found[layers.tailscale.namespace] = (9002,)
+    found: dict[str, tuple[int, ...]] = {settings.ingress.namespace: (7979, 8080, 8181, 10254)}
+    if settings.certificates.enabled:
+        found[settings.certificates.namespace] = (6080, 9403)
+    if settings.tailscale.enabled:
+        found[settings.tailscale.namespace] = (9002,)
     return found
 
 
-def _scraped(layers: "Layers", port: int) -> Allow:
-    return Allow(peers=(prometheus(layers),), ports=(PolicyPort(port),))
+def _scraped(settings: Settings, port: int) -> Allow:
+    return Allow(peers=(prometheus(settings),), ports=(PolicyPort(port),))
 
 
-def _clients(layers: "Layers") -> tuple[Peer, ...]:
+def _clients(settings: Settings) -> tuple[Peer, ...]:
     """Who may use LoadBalancer addresses: the LAN, the nodes, and the tailnet through a subnet router.
 
     A node counts as itself and never as an address; so does, without direct server return, every client that arrives
     at another node.
     """
-    lan = layers.network_policies.infrastructure.clients or (layers.physical.subnet,)
-    tailnet = (tailscale_proxies(layers),) if layers.tailscale.enabled else ()
+    lan = settings.network_policies.infrastructure.clients or (settings.physical.subnet,)
+    tailnet = (tailscale_proxies(settings),) if settings.tailscale.enabled else ()
     return (Networks(lan), NODES, *tailnet)
 
 
-def _controllers(layers: "Layers") -> Iterator[Policy]:
-    for name, settings in layers.ingress.classes.items():
-        own, backend = controller(layers, name), _nginx(layers, name, "default-backend")
+def _controllers(settings: Settings) -> Iterator[Policy]:
+    for name, ingress_class in settings.ingress.classes.items():
+        own, backend = controller(settings, name), _nginx(settings, name, "default-backend")
         ingress = [
-            _scraped(layers, 10254),
+            _scraped(settings, 10254),
             Allow(peers=(WEBHOOK_CALLERS,), ports=(PolicyPort(8443),)),
         ]
         egress = [TO_API_SERVER]
-        if settings.service_type is ServiceType.LOAD_BALANCER:
-            ingress.append(Allow(peers=_clients(layers), ports=(PolicyPort(80), PolicyPort(443))))
-        if layers.cloudflare.enabled and name == layers.cloudflare.tunnel.ingress_class:
-            ingress.append(Allow(peers=(cloudflared(layers),), ports=(PolicyPort(443),)))
-        if settings.default_backend:
+        if ingress_class.service_type is ServiceType.LOAD_BALANCER:
+            ingress.append(Allow(peers=_clients(settings), ports=(PolicyPort(80), PolicyPort(443))))
+        if settings.cloudflare.enabled and name == settings.cloudflare.tunnel.ingress_class:
+            ingress.append(Allow(peers=(cloudflared(settings),), ports=(PolicyPort(443),)))
+        if ingress_class.default_backend:
             egress.append(Allow(peers=(backend,), ports=(PolicyPort(8080),)))
             from_controller = Allow(peers=(own,), ports=(PolicyPort(8080),))
             yield Policy(name=f"allow-{name}-default-backend", pods=backend, ingress=(from_controller,))
         yield Policy(name=f"allow-{name}-controller", pods=own, ingress=tuple(ingress), egress=tuple(egress))
         # The chart's hooks that make the webhook's certificate run before every install and upgrade.
-        hooks = _nginx(layers, name, "admission-webhook")
+        hooks = _nginx(settings, name, "admission-webhook")
         yield Policy(name=f"allow-{name}-admission-hooks", pods=hooks, egress=(TO_API_SERVER,))
 
 
-def _tunnel(layers: "Layers") -> Iterator[Policy]:
-    if not layers.cloudflare.enabled:
+def _tunnel(settings: Settings) -> Iterator[Policy]:
+    if not settings.cloudflare.enabled:
         return
-    tunnel = layers.cloudflare.tunnel
+    tunnel = settings.cloudflare.tunnel
     egress = [
         Allow(peers=(INTERNET,), ports=TUNNEL_PORTS),
-        Allow(peers=(controller(layers, tunnel.ingress_class),), ports=(PolicyPort(443),)),
+        Allow(peers=(controller(settings, tunnel.ingress_class),), ports=(PolicyPort(443),)),
     ]
     # A rule of its own names a Service, whose pods and ports are not known here.
     namespaces = {namespace for rule in tunnel.rules if (namespace := service_namespace(rule.service))}
     egress += [Allow(peers=(Pods(namespace),)) for namespace in sorted(namespaces)]
     yield Policy(
         name="allow-cloudflared",
-        pods=cloudflared(layers),
-        ingress=(_scraped(layers, 8080),),
+        pods=cloudflared(settings),
+        ingress=(_scraped(settings, 8080),),
         egress=tuple(egress),
     )
 
@@ -165,33 +168,33 @@ def service_namespace(url: str) -> str | None:
     return labels[1] if labels[2:3] == ["svc"] else None
 
 
-def _dns(layers: "Layers") -> Iterator[Policy]:
-    namespace = layers.ingress.namespace
-    if layers.cloudflare.enabled and layers.cloudflare.dns.external_dns:
+def _dns(settings: Settings) -> Iterator[Policy]:
+    namespace = settings.ingress.namespace
+    if settings.cloudflare.enabled and settings.cloudflare.dns.external_dns:
         yield Policy(
             name="allow-external-dns",
             pods=Pods(namespace, {"app.kubernetes.io/name": "external-dns"}),
-            ingress=(_scraped(layers, 7979),),
+            ingress=(_scraped(settings, 7979),),
             egress=(TO_API_SERVER, Allow(peers=(INTERNET,), ports=(PolicyPort(443),))),
         )
-    if layers.discovery.enabled and layers.discovery.lan_dns:
+    if settings.discovery.enabled and settings.discovery.lan_dns:
         upstream = Allow(peers=(INTERNET,), ports=(PolicyPort(53, Protocol.UDP), PolicyPort(53)))
         yield Policy(
             name="allow-k8s-gateway",
-            pods=k8s_gateway(layers),
-            ingress=(_scraped(layers, 9153), Allow(peers=_clients(layers), ports=GATEWAY_DNS_PORTS)),
+            pods=k8s_gateway(settings),
+            ingress=(_scraped(settings, 9153), Allow(peers=_clients(settings), ports=GATEWAY_DNS_PORTS)),
             egress=(TO_API_SERVER, upstream),
         )
 
 
-def _certificates(layers: "Layers") -> Iterator[Policy]:
-    if not layers.certificates.enabled:
+def _certificates(settings: Settings) -> Iterator[Policy]:
+    if not settings.certificates.enabled:
         return
-    namespace, everyone = layers.certificates.namespace, {"app.kubernetes.io/instance": "cert-manager"}
+    namespace, everyone = settings.certificates.namespace, {"app.kubernetes.io/instance": "cert-manager"}
     yield Policy(
         name="allow-cert-manager",
         pods=Pods(namespace, everyone),
-        ingress=(_scraped(layers, 9402),),
+        ingress=(_scraped(settings, 9402),),
         egress=(TO_API_SERVER,),
     )
     # The certificate authority, Cloudflare's API, and DNS over HTTPS for its own checks.
@@ -207,27 +210,27 @@ def _certificates(layers: "Layers") -> Iterator[Policy]:
     )
 
 
-def _tailscale(layers: "Layers") -> Iterator[Policy]:
+def _tailscale(settings: Settings) -> Iterator[Policy]:
     """WireGuard picks its ports and peers freely, so that the way out is open; the way in needs no rule (replies)."""
-    if not layers.tailscale.enabled:
+    if not settings.tailscale.enabled:
         return
     outside = (TO_API_SERVER, Allow(peers=(INTERNET,)))
-    yield Policy(name="allow-operator", pods=Pods(layers.tailscale.namespace, {"app": "operator"}), egress=outside)
+    yield Policy(name="allow-operator", pods=Pods(settings.tailscale.namespace, {"app": "operator"}), egress=outside)
     exposed = [
-        Allow(peers=(controller(layers, name),), ports=(PolicyPort(80), PolicyPort(443)))
-        for name, settings in layers.ingress.classes.items()
-        if settings.service_type is ServiceType.LOAD_BALANCER
+        Allow(peers=(controller(settings, name),), ports=(PolicyPort(80), PolicyPort(443)))
+        for name, ingress_class in settings.ingress.classes.items()
+        if ingress_class.service_type is ServiceType.LOAD_BALANCER
     ]
-    if layers.discovery.enabled and layers.discovery.lan_dns:
-        exposed.append(Allow(peers=(k8s_gateway(layers),), ports=GATEWAY_DNS_PORTS))
-    connector = layers.tailscale.connector
+    if settings.discovery.enabled and settings.discovery.lan_dns:
+        exposed.append(Allow(peers=(k8s_gateway(settings),), ports=GATEWAY_DNS_PORTS))
+    connector = settings.tailscale.connector
     if connector and connector.service_network:
         exposed.append(Allow(peers=(Entities(("cluster",)),)))
     if connector and connector.expose_nodes:
         exposed.append(Allow(peers=(NODES,)))
     yield Policy(
         name="allow-proxies",
-        pods=tailscale_proxies(layers),
-        ingress=(_scraped(layers, 9002),),
+        pods=tailscale_proxies(settings),
+        ingress=(_scraped(settings, 9002),),
         egress=(*outside, *exposed),
     )

@@ -1,27 +1,19 @@
-"""Network policies: default deny by namespace, and the flows that are let through.
+"""Network policies: which namespaces are under default deny, and which flows are let through.
 
-Owns the policies. Which flows the network's own parts need is in
-`infrastructure_flows`, which ones the applications need in `flows`; docs/network-policies.md explains both.
+Which flows the network's own parts need is in `infrastructure`, which policies all of them become in `flows`;
+docs/network-policies.md explains both.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import pulumi
-from pulumi_kubernetes.apiextensions import CustomResource
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from components import flows, policy_objects
-from components.applications import LabelKey, Port
-from components.fields import DnsLabel, Form, LabelValue, Model, Network, Problem, Protocol
-from components.policy_objects import Policy
-
-if TYPE_CHECKING:
-    from components.rules.layers import Layers
+from settings.applications import LabelKey, Port
+from settings.fields import DnsLabel, Form, LabelValue, Model, Network, Problem, Protocol
 
 Labels = Annotated[dict[LabelKey, LabelValue], Field(min_length=1, examples=[{"app": "frontend"}])]
 """Labels that pods must have, all of them."""
@@ -333,50 +325,4 @@ class Policies(Model):
         return any(
             namespace.learns_names or any(flow.http for flow in namespace.flows.values())
             for namespace in self.namespaces.values()
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkPoliciesArgs:
-    """The settings of all layers, valid as a whole. Every namespace that they name must exist."""
-
-    layers: "Layers"
-
-
-class NetworkPolicies(pulumi.ComponentResource):
-    """All network policies (`anton:network:NetworkPolicies`).
-
-    A default deny depends on every policy that allows something, in whatever namespace: it comes last, and goes first.
-    `namespaces` are those under default deny.
-    """
-
-    namespaces: pulumi.Output[list[str]]
-
-    def __init__(self, name: str, args: NetworkPoliciesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("anton:network:NetworkPolicies", name, {}, opts)
-        settings = args.layers.network_policies
-        if settings.uses_proxy and args.layers.tailscale.enabled and not settings.layer7_tried:
-            pulumi.warn(
-                "HTTP and domain rules can lose traffic on nodes that run Tailscale 1.98 or newer: try them on one "
-                "node, then set networkPolicies.layer7Tried (docs/network-policies.md)",
-                self,
-            )
-        policies = flows.policies(args.layers)
-        allows = [self._policy(name, policy, []) for policy in policies if not policy.denies_only]
-        for policy in policies:
-            if policy.denies_only:
-                self._policy(name, policy, allows)
-        self.namespaces = pulumi.Output.from_input(sorted(flows.restricted(args.layers)))
-        self.register_outputs({"namespaces": self.namespaces})
-
-    def _policy(self, name: str, policy: Policy, after: list[pulumi.Resource]) -> pulumi.Resource:
-        native = policy.is_native
-        # As a manifest in either case: the SDK's class for the native kind costs twice the time (ADR 0008).
-        return CustomResource(
-            f"{name}-{policy.namespace}-{policy.name}",
-            api_version="networking.k8s.io/v1" if native else "cilium.io/v2",
-            kind="NetworkPolicy" if native else "CiliumNetworkPolicy",
-            metadata={"name": policy.name, "namespace": policy.namespace},
-            spec=policy_objects.native_spec(policy) if native else policy_objects.cilium_spec(policy),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=after),
         )

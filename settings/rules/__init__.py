@@ -4,7 +4,7 @@ Each is a generator over the settings; a rule sees only settings that are valid 
 the project's namespace.
 """
 
-from components.rules import (
+from settings.rules import (
     applications,
     certificates,
     cloudflare,

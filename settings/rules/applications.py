@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from components.applications import TAILSCALE_CLASS, covered_by_wildcard
-from components.fields import Problem
-from components.rules.layers import Layers
+from settings.applications import TAILSCALE_CLASS, covered_by_wildcard
+from settings.fields import Problem
+from settings.stack import Settings
 
 
-def classes(layers: Layers) -> Iterator[Problem]:
+def classes(settings: Settings) -> Iterator[Problem]:
     """Every application's class exists."""
-    known = [*layers.ingress.classes, *([TAILSCALE_CLASS] if layers.tailscale.enabled else [])]
-    for application in layers.published:
+    known = [*settings.ingress.classes, *([TAILSCALE_CLASS] if settings.tailscale.enabled else [])]
+    for application in settings.published:
         chosen = application.ingress_class
         if chosen not in known:
             off = chosen == TAILSCALE_CLASS
@@ -21,13 +21,13 @@ def classes(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, chosen, reason, example, because)
 
 
-def hosts(layers: Layers) -> Iterator[Problem]:
+def hosts(settings: Settings) -> Iterator[Problem]:
     """Every host can have a certificate and a name, and two applications never share one on a class."""
-    domain = layers.cluster.domain
+    domain = settings.cluster.domain
     owners: dict[tuple[str, str, str], str] = {}
-    for application in layers.published:
+    for application in settings.published:
         key = f"applications.{application.name}"
-        entry = layers.applications.entries[application.name]
+        entry = settings.applications.entries[application.name]
         # NGINX and Tailscale take /api and /api/ for one path.
         place = (application.ingress_class, application.host, application.path.rstrip("/"))
         first = owners.setdefault(place, application.name)
@@ -45,9 +45,9 @@ def hosts(layers: Layers) -> Iterator[Problem]:
             yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}")
             continue
         behind_tunnel = (
-            layers.cloudflare.enabled and application.ingress_class == layers.cloudflare.tunnel.ingress_class
+            settings.cloudflare.enabled and application.ingress_class == settings.cloudflare.tunnel.ingress_class
         )
-        controller = layers.ingress.classes.get(application.ingress_class)
+        controller = settings.ingress.classes.get(application.ingress_class)
         signed = behind_tunnel or controller is None or controller.certificate_issuer is not None
         if not signed and not covered_by_wildcard(application.host, domain):
             reason = (
@@ -58,9 +58,9 @@ def hosts(layers: Layers) -> Iterator[Problem]:
             yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}", because)
 
 
-def limits(layers: Layers) -> Iterator[Problem]:
+def limits(settings: Settings) -> Iterator[Problem]:
     """Limits are those of ingress-nginx; Tailscale's proxies know none."""
-    for name, entry in layers.applications.entries.items():
+    for name, entry in settings.applications.entries.items():
         if entry.ingress_class == TAILSCALE_CLASS and entry.limits.model_fields_set:
             value = entry.limits.model_dump(by_alias=True, exclude_none=True)
             reason = "would have no effect: Tailscale's proxies know no limits"

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from components.fields import Problem
-from components.nginx import CertificateIssuer
-from components.rules.layers import Layers
-from components.rules.network import too_few_nodes
+from settings.fields import Problem
+from settings.ingress import CertificateIssuer
+from settings.rules.network import too_few_nodes
+from settings.stack import Settings
 
 SETTINGS_OF = {
     CertificateIssuer.LETSENCRYPT: "certificates.letsencrypt",
@@ -13,10 +13,10 @@ SETTINGS_OF = {
 }
 
 
-def issuers(layers: Layers) -> Iterator[Problem]:
+def issuers(settings: Settings) -> Iterator[Problem]:
     """Every class's issuer is configured."""
-    certificates = layers.certificates
-    for name, controller in layers.ingress.classes.items():
+    certificates = settings.certificates
+    for name, controller in settings.ingress.classes.items():
         issuer = controller.certificate_issuer
         if issuer is None or certificates.configured(issuer):
             continue
@@ -28,9 +28,9 @@ def issuers(layers: Layers) -> Iterator[Problem]:
         yield Problem(key, issuer.value, reason, others[0] if others else "without this key", because)
 
 
-def secrets(layers: Layers) -> Iterator[Problem]:
+def secrets(settings: Settings) -> Iterator[Problem]:
     """Default certificates are written where the program may write, and each Secret by one issuer."""
-    ingress, own = layers.ingress, (layers.ingress.namespace, layers.certificates.namespace)
+    ingress, own = settings.ingress, (settings.ingress.namespace, settings.certificates.namespace)
     signed: dict[str, str] = {}
     for name, controller in ingress.classes.items():
         secret, issuer = ingress.default_certificate(name), controller.certificate_issuer
@@ -46,23 +46,23 @@ def secrets(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, secret, reason, example, because=(f"ingress.classes.{first}",))
 
 
-def namespace(layers: Layers) -> Iterator[Problem]:
+def namespace(settings: Settings) -> Iterator[Problem]:
     """cert-manager has a namespace to itself: it is created, labelled and protected as such."""
-    name = layers.certificates.namespace
+    name = settings.certificates.namespace
     shared = {
-        layers.ingress.namespace: "is ingress.namespace",
+        settings.ingress.namespace: "is ingress.namespace",
         "kube-system": "belongs to the cluster",
         "default": "belongs to the cluster",
     }
-    if layers.certificates.enabled and name in shared:
+    if settings.certificates.enabled and name in shared:
         reason = f"{shared[name]}; this layer creates its own"
         yield Problem("certificates.namespace", name, reason, "cert-manager", because=("ingress.namespace",))
 
 
-def replicas(layers: Layers) -> Iterator[Problem]:
+def replicas(settings: Settings) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
-    count, nodes = layers.certificates.replicas, len(layers.physical.nodes)
-    if layers.certificates.enabled and count > nodes:
+    count, nodes = settings.certificates.replicas, len(settings.physical.nodes)
+    if settings.certificates.enabled and count > nodes:
         yield too_few_nodes("certificates.replicas", count, nodes)
 
 

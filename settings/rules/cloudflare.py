@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from components.applications import Published, covered_by_wildcard
-from components.certificates import Environment
-from components.fields import Problem
-from components.nginx import CertificateIssuer, ClientAddress
-from components.public_dns import RecordType
-from components.rules.layers import Layers
-from components.rules.network import too_few_nodes
+from settings.applications import Published, covered_by_wildcard
+from settings.certificates import Environment
+from settings.cloudflare.dns import RecordType
+from settings.fields import Problem
+from settings.ingress import CertificateIssuer, ClientAddress
+from settings.rules.network import too_few_nodes
+from settings.stack import Settings
 
 EDGE_CERTIFICATES = ("cloudflare.zone.totalTls", "cloudflare.zone.certificatePacks")
 """Keys that decide which names have a certificate at the edge."""
@@ -17,21 +17,21 @@ EDGE_CERTIFICATES = ("cloudflare.zone.totalTls", "cloudflare.zone.certificatePac
 ADDRESS_TYPES = (RecordType.A, RecordType.AAAA, RecordType.CNAME)
 
 
-def _behind_tunnel(layers: Layers) -> list[Published]:
-    return layers.cloudflare.behind_tunnel(layers.published)
+def _behind_tunnel(settings: Settings) -> list[Published]:
+    return settings.cloudflare.behind_tunnel(settings.published)
 
 
 def _under(name: str, domain: str) -> bool:
     return name == domain or name.endswith(f".{domain}")
 
 
-def tunnel_class(layers: Layers) -> Iterator[Problem]:
+def tunnel_class(settings: Settings) -> Iterator[Problem]:
     """The class behind the tunnel exists and takes the client's address from Cloudflare's header."""
-    if not layers.cloudflare.enabled:
+    if not settings.cloudflare.enabled:
         return
-    name = layers.cloudflare.tunnel.ingress_class
-    controller = layers.ingress.classes.get(name)
-    suited = [key for key, each in layers.ingress.classes.items() if each.client_address is ClientAddress.CLOUDFLARE]
+    name = settings.cloudflare.tunnel.ingress_class
+    controller = settings.ingress.classes.get(name)
+    suited = [key for key, each in settings.ingress.classes.items() if each.client_address is ClientAddress.CLOUDFLARE]
     if controller is None:
         example = suited[0] if suited else "a class of ingress.classes with clientAddress: cloudflare"
         reason = "is no class of ingress.classes"
@@ -42,22 +42,22 @@ def tunnel_class(layers: Layers) -> Iterator[Problem]:
         yield Problem(key, controller.client_address.value, reason, "cloudflare", because)
 
 
-def origin_certificate(layers: Layers) -> Iterator[Problem]:
+def origin_certificate(settings: Settings) -> Iterator[Problem]:
     """cloudflared can verify the controller's certificate; it is never told not to."""
-    tunnel = layers.cloudflare.tunnel
+    tunnel = settings.cloudflare.tunnel
     name = tunnel.ingress_class
-    controller = layers.ingress.classes.get(name)
-    if not layers.cloudflare.enabled or controller is None:
+    controller = settings.ingress.classes.get(name)
+    if not settings.cloudflare.enabled or controller is None:
         return
     key, issuer = f"ingress.classes.{name}.certificateIssuer", controller.certificate_issuer
     because = ("cloudflare.tunnel", f"ingress.classes.{name}", "ingress.namespace")
-    certificate = layers.ingress.default_certificate(name)
+    certificate = settings.ingress.default_certificate(name)
     if certificate is None:
         reason = "leaves the controller behind the tunnel with a self-signed certificate, which cloudflared refuses"
         yield Problem(key, None, reason, "letsencrypt, or defaultCertificate with the Secret of one", because)
     if tunnel.origin_ca_secret:
         return
-    letsencrypt = layers.certificates.letsencrypt
+    letsencrypt = settings.certificates.letsencrypt
     staging = letsencrypt is not None and letsencrypt.environment is Environment.STAGING
     if issuer is CertificateIssuer.LETSENCRYPT and staging:
         reason = "gives the controller behind the tunnel a certificate that nobody trusts: cloudflared would refuse it"
@@ -65,15 +65,15 @@ def origin_certificate(layers: Layers) -> Iterator[Problem]:
         yield Problem("certificates.letsencrypt.environment", "staging", reason, example, because)
     if issuer is CertificateIssuer.INTERNAL_CA and certificate:
         namespace = certificate.partition("/")[0]
-        if namespace != layers.ingress.namespace:
-            reason = f"is not in {layers.ingress.namespace}, where cloudflared could read its authority's certificate"
-            example = f"{layers.ingress.namespace}/{name}-tls"
+        if namespace != settings.ingress.namespace:
+            reason = f"is not in {settings.ingress.namespace}, where cloudflared could read its authority's certificate"
+            example = f"{settings.ingress.namespace}/{name}-tls"
             yield Problem(f"ingress.classes.{name}.defaultCertificate", certificate, reason, example, because)
 
 
-def tunnel_names(layers: Layers) -> Iterator[Problem]:
+def tunnel_names(settings: Settings) -> Iterator[Problem]:
     """The tunnel's name and the hosts of its rules lie in the zone, and no rule hides an application."""
-    edge, domain = layers.cloudflare, layers.cluster.domain
+    edge, domain = settings.cloudflare, settings.cluster.domain
     if not edge.enabled:
         return
     if edge.tunnel.hostname and (
@@ -81,7 +81,7 @@ def tunnel_names(layers: Layers) -> Iterator[Problem]:
     ):
         reason = f"is not one label under cluster.domain {domain}, as the controller's certificate wants it"
         yield Problem("cloudflare.tunnel.hostname", edge.tunnel.hostname, reason, f"external.{domain}")
-    published = {each.host: each.name for each in _behind_tunnel(layers)}
+    published = {each.host: each.name for each in _behind_tunnel(settings)}
     for index, rule in enumerate(edge.tunnel.rules):
         key = f"cloudflare.tunnel.rules[{index}].host"
         if not _under(rule.host, domain):
@@ -96,10 +96,10 @@ def tunnel_names(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, rule.host, reason, "another host, or a path", because)
 
 
-def replicas(layers: Layers) -> Iterator[Problem]:
+def replicas(settings: Settings) -> Iterator[Problem]:
     """Connectors are spread one a node, have enough nodes, and outlive one of them."""
-    key, wanted, nodes = "cloudflare.tunnel.replicas", layers.cloudflare.tunnel.replicas, len(layers.physical.nodes)
-    if not layers.cloudflare.enabled:
+    key, wanted, nodes = "cloudflare.tunnel.replicas", settings.cloudflare.tunnel.replicas, len(settings.physical.nodes)
+    if not settings.cloudflare.enabled:
         return
     if wanted > nodes:
         yield too_few_nodes(key, wanted, nodes)
@@ -108,13 +108,13 @@ def replicas(layers: Layers) -> Iterator[Problem]:
         yield Problem(key, wanted, reason, 2, because=("physical.nodes",))
 
 
-def name_owners(layers: Layers) -> Iterator[Problem]:
+def name_owners(settings: Settings) -> Iterator[Problem]:
     """Every DNS name has one owner: the tunnel, an application, or the settings' own records."""
-    edge, domain = layers.cloudflare, layers.cluster.domain
+    edge, domain = settings.cloudflare, settings.cluster.domain
     if not edge.enabled:
         return
     hostname = edge.hostname(domain)
-    for application in _behind_tunnel(layers):
+    for application in _behind_tunnel(settings):
         if application.host == hostname:
             reason = "is the tunnel's own name (cloudflare.tunnel.hostname), which every other name points to"
             key, example = f"applications.{application.name}.host", f"{application.name}-app.{domain}"
@@ -125,7 +125,7 @@ def name_owners(layers: Layers) -> Iterator[Problem]:
             )
             because = (f"applications.{application.name}", "cloudflare.tunnel.ingressClass")
             yield Problem("cloudflare.dns.apex", False, reason, True, because)
-    owners = _names(layers)
+    owners = _names(settings)
     for key, record in edge.dns.records.items():
         path = f"cloudflare.dns.records.{key}"
         if not _under(record.name, domain):
@@ -154,24 +154,24 @@ class _Owner:
         return f"{self.key}{self.words}"
 
 
-def _names(layers: Layers) -> dict[str, _Owner]:
+def _names(settings: Settings) -> dict[str, _Owner]:
     """Names that are taken, with their owners."""
-    edge, domain = layers.cloudflare, layers.cluster.domain
+    edge, domain = settings.cloudflare, settings.cluster.domain
     keeper = "by external-dns" if edge.dns.external_dns else "by the program"
     names = {domain: _Owner("cloudflare.dns.apex")} if edge.dns.apex else {}
     for index, rule in enumerate(edge.tunnel.rules):
         names.setdefault(rule.host, _Owner(f"cloudflare.tunnel.rules[{index}]"))
-    for application in _behind_tunnel(layers):
+    for application in _behind_tunnel(settings):
         names.setdefault(application.host, _Owner(f"applications.{application.name}", f", kept {keeper}"))
     return names | {edge.hostname(domain): _Owner("cloudflare.tunnel.hostname", ", the tunnel's own name")}
 
 
-def record_sets(layers: Layers) -> Iterator[Problem]:
+def record_sets(settings: Settings) -> Iterator[Problem]:
     """Records under one name can stand beside each other."""
-    records = layers.cloudflare.dns.records
-    for key, record in records.items() if layers.cloudflare.enabled else ():
+    records = settings.cloudflare.dns.records
+    for key, record in records.items() if settings.cloudflare.enabled else ():
         others = [other for other, each in records.items() if each.name == record.name and other != key]
-        if record.type is RecordType.CNAME and others and record.name != layers.cluster.domain:
+        if record.type is RecordType.CNAME and others and record.name != settings.cluster.domain:
             reason = f"is the name of {', '.join(others)} too, and a CNAME stands alone"
             yield Problem(f"cloudflare.dns.records.{key}.name", record.name, reason, "another name")
 

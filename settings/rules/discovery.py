@@ -3,33 +3,32 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from components.coredns import cluster_dns_address
-from components.discovery import GATEWAY
-from components.fields import Problem
-from components.rules.layers import Layers
-from components.rules.network import too_few_nodes
+from settings.discovery import GATEWAY, cluster_dns_address
+from settings.fields import Problem
+from settings.rules.network import too_few_nodes
+from settings.stack import Settings
 
 
-def gateway_address(layers: Layers) -> Iterator[Problem]:
+def gateway_address(settings: Settings) -> Iterator[Problem]:
     """k8s-gateway has a fixed address: the router names it."""
-    discovery, balancer = layers.discovery, layers.load_balancer
+    discovery, balancer = settings.discovery, settings.load_balancer
     if discovery.enabled and discovery.lan_dns and GATEWAY not in balancer.addresses:
         reason = "is required by discovery.lanDns, because the LAN's resolver names it"
         key = f"loadBalancer.addresses.{GATEWAY}"
         yield Problem(key, None, reason, balancer.free_address(), because=("discovery.lanDns",))
 
 
-def cluster_dns(layers: Layers) -> Iterator[Problem]:
+def cluster_dns(settings: Settings) -> Iterator[Problem]:
     """The service network holds the cluster DNS address, its tenth."""
-    network = layers.cluster.service_cidr
-    if layers.discovery.enabled and network.num_addresses <= 10:
+    network = settings.cluster.service_cidr
+    if settings.discovery.enabled and network.num_addresses <= 10:
         reason = "has no tenth address, where the cluster's DNS Service stands"
         yield Problem("cluster.serviceCidr", str(network), reason, "10.96.0.0/12")
 
 
-def forwarding_loops(layers: Layers) -> Iterator[Problem]:
+def forwarding_loops(settings: Settings) -> Iterator[Problem]:
     """No resolver is asked for names that it would ask this one for in turn."""
-    discovery, network = layers.discovery, layers.cluster.service_cidr
+    discovery, network = settings.discovery, settings.cluster.service_cidr
     if not discovery.enabled or network.num_addresses <= 10:
         return
     own = {cluster_dns_address(network): "is the cluster's own DNS address, so queries would go round"}
@@ -45,8 +44,8 @@ def forwarding_loops(layers: Layers) -> Iterator[Problem]:
     if discovery.lan_dns is None:
         return
     back = "forwards cluster.domain to k8s-gateway, so names that fall through would go round"
-    behind = own | {layers.physical.gateway: f"is the router, which {back}"}
-    if address := layers.load_balancer.addresses.get(GATEWAY):
+    behind = own | {settings.physical.gateway: f"is the router, which {back}"}
+    if address := settings.load_balancer.addresses.get(GATEWAY):
         behind[address] = "is k8s-gateway's own address, so queries would go round"
     for resolver in discovery.lan_dns.upstreams:
         if resolver in behind:
@@ -54,9 +53,9 @@ def forwarding_loops(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, str(resolver), behind[resolver], ["1.1.1.1", "1.0.0.1"], because)
 
 
-def zones(layers: Layers) -> Iterator[Problem]:
+def zones(settings: Settings) -> Iterator[Problem]:
     """Every zone has one server block, and k8s-gateway falls through only where it answers."""
-    discovery, domain = layers.discovery, layers.cluster.domain
+    discovery, domain = settings.discovery, settings.cluster.domain
     if not discovery.enabled:
         return
     coredns, gateway = discovery.coredns, discovery.lan_dns
@@ -74,17 +73,17 @@ def zones(layers: Layers) -> Iterator[Problem]:
             yield Problem("discovery.lanDns.fallthroughZones", zone, reason, [domain])
 
 
-def replicas(layers: Layers) -> Iterator[Problem]:
+def replicas(settings: Settings) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
-    gateway, nodes = layers.discovery.lan_dns, len(layers.physical.nodes)
-    if layers.discovery.enabled and gateway and gateway.replicas > nodes:
+    gateway, nodes = settings.discovery.lan_dns, len(settings.physical.nodes)
+    if settings.discovery.enabled and gateway and gateway.replicas > nodes:
         yield too_few_nodes("discovery.lanDns.replicas", gateway.replicas, nodes)
 
 
-def services(layers: Layers) -> Iterator[Problem]:
+def services(settings: Settings) -> Iterator[Problem]:
     """Services stand in namespaces of applications, not in the cluster's own."""
-    if layers.discovery.enabled:
-        for name, service in layers.discovery.services.items():
+    if settings.discovery.enabled:
+        for name, service in settings.discovery.services.items():
             if service.namespace == "kube-system":
                 key = f"discovery.services.{name}.namespace"
                 yield Problem(key, service.namespace, "belongs to the cluster", "production")

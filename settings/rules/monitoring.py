@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from components.fields import Problem
-from components.rules.layers import Layers
+from settings.fields import Problem
+from settings.stack import Settings
 
 
-def stale_sync(layers: Layers) -> Iterator[Problem]:
+def stale_sync(settings: Settings) -> Iterator[Problem]:
     """external-dns has had two chances before its state counts as stale."""
-    monitoring, edge = layers.monitoring, layers.cloudflare
+    monitoring, edge = settings.monitoring, settings.cloudflare
     if not (monitoring.enabled and monitoring.alerts and edge.enabled and edge.dns.external_dns):
         return
     minutes, interval = monitoring.alerts.dns.sync_stale_minutes, edge.dns.external_dns.interval_seconds
@@ -18,4 +18,4 @@ def stale_sync(layers: Layers) -> Iterator[Problem]:
         yield Problem(key, minutes, reason, -(-2 * interval // 60), because)
 
 
-RULES: tuple[Callable[[Layers], Iterator[Problem]], ...] = (stale_sync,)
+RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (stale_sync,)

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
-from components.cilium import matches_device
-from components.fields import Problem
-from components.nginx import ServiceType
-from components.nodes import Role
-from components.rules.layers import Layers
+from settings.cilium import matches_device
+from settings.fields import Problem
+from settings.ingress import ServiceType
+from settings.nodes import Role
+from settings.stack import Settings
 
 RESERVED_NETWORKS = {
     IPv4Network("100.64.0.0/10"): "the address space of Tailscale",
@@ -28,9 +28,9 @@ RESERVED_CLASSES = {
 }
 
 
-def networks(layers: Layers) -> Iterator[Problem]:
+def networks(settings: Settings) -> Iterator[Problem]:
     """Node, pod and service networks are large enough, apart from each other and from reserved ranges."""
-    physical, cluster = layers.physical, layers.cluster
+    physical, cluster = settings.physical, settings.cluster
     declared = {
         "physical.subnet": physical.subnet,
         "cluster.podCidr": cluster.pod_cidr,
@@ -57,18 +57,18 @@ def _overlaps_any(network: IPv4Network, others: Iterable[IPv4Network]) -> bool:
     return any(network.overlaps(other) for other in others)
 
 
-def control_plane(layers: Layers) -> Iterator[Problem]:
+def control_plane(settings: Settings) -> Iterator[Problem]:
     """Somebody runs the API server."""
-    if not any(node.role is Role.CONTROL_PLANE for node in layers.physical.nodes.values()):
+    if not any(node.role is Role.CONTROL_PLANE for node in settings.physical.nodes.values()):
         reason = "has no control-plane node"
         yield Problem(
-            "physical.nodes", sorted(layers.physical.nodes), reason, "one node or more with role control-plane"
+            "physical.nodes", sorted(settings.physical.nodes), reason, "one node or more with role control-plane"
         )
 
 
-def pod_network_size(layers: Layers) -> Iterator[Problem]:
+def pod_network_size(settings: Settings) -> Iterator[Problem]:
     """Every node gets a share of the pod network."""
-    cluster, nodes = layers.cluster, len(layers.physical.nodes)
+    cluster, nodes = settings.cluster, len(settings.physical.nodes)
     share = cluster.node_pod_prefix_length
     shares = 2 ** (share - cluster.pod_cidr.prefixlen) if share >= cluster.pod_cidr.prefixlen else 0
     if shares < nodes:
@@ -77,12 +77,12 @@ def pod_network_size(layers: Layers) -> Iterator[Problem]:
         yield Problem("cluster.podCidr", str(cluster.pod_cidr), reason, "10.244.0.0/16", because)
 
 
-def pools(layers: Layers) -> Iterator[Problem]:
+def pools(settings: Settings) -> Iterator[Problem]:
     """Pools lie in the node subnet and hold no address that something else owns.
 
     A pool that is the whole subnet would hand the router's address to a Service (pitfalls, VIP pool safety).
     """
-    physical, load_balancer = layers.physical, layers.load_balancer
+    physical, load_balancer = settings.physical, settings.load_balancer
     for name, pool in load_balancer.pools.items():
         key = f"loadBalancer.pools.{name}"
         example = "start and stop of a run of addresses in the node subnet that nothing else uses"
@@ -98,28 +98,28 @@ def pools(layers: Layers) -> Iterator[Problem]:
         if physical.dhcp_range and pool.overlaps(physical.dhcp_range):
             reason = f"overlaps physical.dhcpRange {physical.dhcp_range}; the router could lease a Service's address"
             yield Problem(key, str(pool), reason, example)
-        for other, network in (("podCidr", layers.cluster.pod_cidr), ("serviceCidr", layers.cluster.service_cidr)):
+        for other, network in (("podCidr", settings.cluster.pod_cidr), ("serviceCidr", settings.cluster.service_cidr)):
             if pool.start <= network[-1] and network[0] <= pool.stop:
                 reason = f"overlaps cluster.{other} ({network})"
                 yield Problem(key, str(pool), reason, example, because=(f"cluster.{other}",))
 
 
-def announcements(layers: Layers) -> Iterator[Problem]:
+def announcements(settings: Settings) -> Iterator[Problem]:
     """Addresses are announced, and can be: kube-proxy is replaced."""
-    l2 = layers.load_balancer.l2
-    if l2.enabled and not layers.cilium.kube_proxy_replacement:
+    l2 = settings.load_balancer.l2
+    if l2.enabled and not settings.cilium.kube_proxy_replacement:
         reason = "needs the kube-proxy replacement, and cilium.kubeProxyReplacement is false"
         yield Problem("loadBalancer.l2.enabled", True, reason, False, because=("cilium.kubeProxyReplacement",))
-    if layers.load_balancer.pools and not l2.enabled and layers.load_balancer.bgp is None:
+    if settings.load_balancer.pools and not l2.enabled and settings.load_balancer.bgp is None:
         reason = "with neither L2 nor BGP announcements nobody would find the pools' addresses"
         yield Problem("loadBalancer.l2.enabled", False, reason, True, because=("loadBalancer.bgp",))
 
 
-def announcing_interfaces(layers: Layers) -> Iterator[Problem]:
+def announcing_interfaces(settings: Settings) -> Iterator[Problem]:
     """Addresses are announced on interfaces of the nodes, never on that of the tailnet."""
-    declared = sorted({node.interface for node in layers.physical.nodes.values()})
+    declared = sorted({node.interface for node in settings.physical.nodes.values()})
     key, nodes = "loadBalancer.l2.interfaces", ("physical.nodes",)
-    for expression in (layers.load_balancer.l2.interfaces or ()) if declared else ():
+    for expression in (settings.load_balancer.l2.interfaces or ()) if declared else ():
         try:
             pattern = re.compile(expression)
         except re.error as fault:
@@ -132,9 +132,9 @@ def announcing_interfaces(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, expression, reason, [f"^{declared[0]}$"], because=nodes)
 
 
-def devices(layers: Layers) -> Iterator[Problem]:
+def devices(settings: Settings) -> Iterator[Problem]:
     """Cilium's programs run on the interface that carries each node's address."""
-    patterns, nodes = layers.cilium.devices, layers.physical.nodes
+    patterns, nodes = settings.cilium.devices, settings.physical.nodes
     unwatched = {
         name: node.interface
         for name, node in nodes.items()
@@ -151,11 +151,11 @@ def devices(layers: Layers) -> Iterator[Problem]:
         yield Problem(key, interface, reason, "enp87s0", because=("cilium.devices",))
 
 
-def replicas(layers: Layers) -> Iterator[Problem]:
+def replicas(settings: Settings) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
-    nodes = len(layers.physical.nodes)
-    wanted = {"cilium.operator.replicas": layers.cilium.operator.replicas}
-    for name, controller in layers.ingress.classes.items():
+    nodes = len(settings.physical.nodes)
+    wanted = {"cilium.operator.replicas": settings.cilium.operator.replicas}
+    for name, controller in settings.ingress.classes.items():
         scaling = controller.autoscaling
         path = f"ingress.classes.{name}"
         key = f"{path}.autoscaling.maxReplicas" if scaling else f"{path}.replicas"
@@ -163,7 +163,7 @@ def replicas(layers: Layers) -> Iterator[Problem]:
     for key, count in wanted.items():
         if count > nodes:
             yield too_few_nodes(key, count, nodes)
-    most = layers.cilium.agent.max_unavailable
+    most = settings.cilium.agent.max_unavailable
     if nodes > 1 and most >= nodes:
         reason = f"an update would take the network of all {nodes} nodes at once"
         yield Problem("cilium.agent.maxUnavailable", most, reason, 1, because=("physical.nodes",))
@@ -176,25 +176,25 @@ def too_few_nodes(key: str, count: int, nodes: int) -> Problem:
     return Problem(key, count, reason, nodes, because=("physical.nodes",))
 
 
-def ingress_classes(layers: Layers) -> Iterator[Problem]:
+def ingress_classes(settings: Settings) -> Iterator[Problem]:
     """Class names are free to use, and a LoadBalancer class has its fixed address."""
-    for name, controller in layers.ingress.classes.items():
+    for name, controller in settings.ingress.classes.items():
         if name in RESERVED_CLASSES:
             yield Problem(f"ingress.classes.{name}", name, RESERVED_CLASSES[name], "another name, such as internal")
-        fixed = name in layers.load_balancer.addresses
+        fixed = name in settings.load_balancer.addresses
         if controller.service_type is ServiceType.LOAD_BALANCER and not fixed:
             reason = f"needs loadBalancer.addresses.{name}, else the controller's address changes with the pool's order"
             key = f"ingress.classes.{name}.serviceType"
             yield Problem(key, "LoadBalancer", reason, "ClusterIP", because=("loadBalancer.addresses",))
 
 
-def cilium_upgrade(layers: Layers) -> Iterator[Problem]:
+def cilium_upgrade(settings: Settings) -> Iterator[Problem]:
     """Cilium is upgraded one minor version at a time, as its upgrade guide asks."""
-    chart = layers.charts.get("cilium")
+    chart = settings.charts.get("cilium")
     if chart is None:
         return
     minor = int(chart.version.split(".")[1])
-    first, running = layers.cilium.upgrade_compatibility, layers.cilium.running_version
+    first, running = settings.cilium.upgrade_compatibility, settings.cilium.running_version
     if first and int(first.split(".")[1]) > minor:
         reason = f"is newer than the chart {chart.version}, so nothing can have been installed with it"
         yield Problem("cilium.upgradeCompatibility", first, reason, f"1.{minor}", because=("charts",))
@@ -203,9 +203,9 @@ def cilium_upgrade(layers: Layers) -> Iterator[Problem]:
         yield Problem("cilium.runningVersion", running, reason, f"1.{minor - 1}", because=("charts",))
 
 
-def fixed_addresses(layers: Layers) -> Iterator[Problem]:
+def fixed_addresses(settings: Settings) -> Iterator[Problem]:
     """Every fixed address lies in a pool."""
-    load_balancer = layers.load_balancer
+    load_balancer = settings.load_balancer
     for name, address in load_balancer.addresses.items():
         if load_balancer.pool_of(address) is None:
             key, example = f"loadBalancer.addresses.{name}", load_balancer.free_address()

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from components import flows, infrastructure_flows
-from components.fields import Problem
-from components.policies import ANYWHERE, Flow, unseen_labels
-from components.policy_objects import Allow, Pods, Policy
-from components.rules.layers import Layers
+from settings.fields import Problem
+from settings.policies import flows, infrastructure
+from settings.policies.model import ANYWHERE, Flow, unseen_labels
+from settings.policies.traffic import Allow, Pods, Policy
+from settings.stack import Settings
 
-Rule = Callable[[Layers], Iterator[Problem]]
+Rule = Callable[[Settings], Iterator[Problem]]
 
 BASE = ("networkPolicies",)
 """What rules rest on that judge other layers by which namespaces are under default deny."""
@@ -23,28 +23,28 @@ SYSTEM_NAMESPACES = {
 }
 
 
-def namespaces(layers: Layers) -> Iterator[Problem]:
+def namespaces(settings: Settings) -> Iterator[Problem]:
     """Namespaces of applications are nobody else's."""
-    policies = layers.network_policies
+    policies = settings.network_policies
     named = ("ingress.namespace", "certificates.namespace", "tailscale.namespace")
-    infrastructure = infrastructure_flows.namespaces(layers)
+    own = infrastructure.namespaces(settings)
     for name in policies.namespaces:
         key = f"networkPolicies.namespaces.{name}"
         if reason := SYSTEM_NAMESPACES.get(name):
             yield Problem(key, name, reason, "a namespace of its own, such as production")
-        elif name in infrastructure:
+        elif name in own:
             reason = "belongs to the network's own parts; networkPolicies.infrastructure.defaultDeny is for them"
             yield Problem(key, name, reason, "a namespace of applications, such as production", because=named)
-        elif policies.enabled and name == layers.monitoring.namespace and policies.namespaces[name].default_deny:
+        elif policies.enabled and name == settings.monitoring.namespace and policies.namespaces[name].default_deny:
             reason = "is where Prometheus runs; a default deny would stop it from scraping anything"
             yield Problem(f"{key}.defaultDeny", True, reason, False, because=("monitoring.namespace",))
 
 
-def flow_ends(layers: Layers) -> Iterator[Problem]:
+def flow_ends(settings: Settings) -> Iterator[Problem]:
     """A flow stands under one of its ends, once, and its HTTP rules are enforced."""
-    denied = flows.restricted(layers)
+    denied = flows.restricted(settings)
     owners: dict[tuple[object, ...], str] = {}
-    for name, namespace in layers.network_policies.namespaces.items():
+    for name, namespace in settings.network_policies.namespaces.items():
         for flow_name, flow in namespace.flows.items():
             key = f"networkPolicies.namespaces.{name}.flows.{flow_name}"
             source, destination = flows.ends(name, flow)
@@ -72,10 +72,10 @@ def _sorted(pods: Pods) -> tuple[object, ...]:
     return (pods.namespace, tuple(sorted(pods.labels.items())))
 
 
-def policy_names(layers: Layers) -> Iterator[Problem]:
+def policy_names(settings: Settings) -> Iterator[Problem]:
     """No two policies of a namespace share a name."""
-    own = infrastructure_flows.namespaces(layers)  # refused by `namespaces`
-    names = Counter((policy.namespace, policy.name) for policy in _policies(layers))
+    own = infrastructure.namespaces(settings)  # refused by `namespaces`
+    names = Counter((policy.namespace, policy.name) for policy in _policies(settings))
     for (namespace, name), count in names.items():
         if count > 1 and namespace not in own:
             reason = f"would be the name of {count} policies in namespace {namespace}: two entries are named alike"
@@ -84,9 +84,9 @@ def policy_names(layers: Layers) -> Iterator[Problem]:
             )
 
 
-def http_rules(layers: Layers) -> Iterator[Problem]:
+def http_rules(settings: Settings) -> Iterator[Problem]:
     """HTTP rules are not voided by another policy that lets the same pods through without any."""
-    accepting = [(policy, allow) for policy in _policies(layers) for allow in policy.ingress or ()]
+    accepting = [(policy, allow) for policy in _policies(settings) for allow in policy.ingress or ()]
     for narrow, rules in accepting:
         if not rules.http:
             continue
@@ -108,11 +108,11 @@ def _covers(wide: Allow, narrow: Allow) -> bool:
     )
 
 
-def proxy(layers: Layers) -> Iterator[Problem]:
+def proxy(settings: Settings) -> Iterator[Problem]:
     """HTTP and domain rules run in Cilium's proxy."""
-    if layers.cilium.l7_proxy:
+    if settings.cilium.l7_proxy:
         return
-    for name, namespace in layers.network_policies.namespaces.items():
+    for name, namespace in settings.network_policies.namespaces.items():
         key = f"networkPolicies.namespaces.{name}"
         reason = "is enforced by Cilium's proxy, and cilium.l7Proxy is false"
         for flow_name, flow in namespace.flows.items():
@@ -123,14 +123,14 @@ def proxy(layers: Layers) -> Iterator[Problem]:
                 yield Problem(f"{key}.egress.{egress_name}.to", list(egress.to), reason, ["192.0.2.0/24"])
 
 
-def egress_networks(layers: Layers) -> Iterator[Problem]:
+def egress_networks(settings: Settings) -> Iterator[Problem]:
     """Networks are outside of the cluster, where `anywhere` stands alone.
 
     In Cilium an address never stands for a pod or a node.
     """
-    inside = {"cluster.podCidr": layers.cluster.pod_cidr, "cluster.serviceCidr": layers.cluster.service_cidr}
-    nodes = {node.address: name for name, node in layers.physical.nodes.items()}
-    for name, namespace in layers.network_policies.namespaces.items():
+    inside = {"cluster.podCidr": settings.cluster.pod_cidr, "cluster.serviceCidr": settings.cluster.service_cidr}
+    nodes = {node.address: name for name, node in settings.physical.nodes.items()}
+    for name, namespace in settings.network_policies.namespaces.items():
         for egress_name, egress in namespace.egress.items():
             key = f"networkPolicies.namespaces.{name}.egress.{egress_name}.to"
             if egress.anywhere and len(egress.to) > 1:
@@ -145,20 +145,20 @@ def egress_networks(layers: Layers) -> Iterator[Problem]:
                     yield Problem(key, str(network), reason, ["192.168.1.20/32"])
 
 
-def tunnel_targets(layers: Layers) -> Iterator[Problem]:
+def tunnel_targets(settings: Settings) -> Iterator[Problem]:
     """Services to which the tunnel leads past the ingress controller let its connectors in."""
-    if not layers.cloudflare.enabled:
+    if not settings.cloudflare.enabled:
         return
-    denied = flows.restricted(layers)
-    connectors = infrastructure_flows.cloudflared(layers)
+    denied = flows.restricted(settings)
+    connectors = infrastructure.cloudflared(settings)
     accepting = {
         policy.namespace
-        for policy in _policies(layers)
+        for policy in _policies(settings)
         for allow in policy.ingress or ()
         if any(isinstance(peer, Pods) and peer.may_overlap(connectors) for peer in allow.peers)
     }
-    for index, rule in enumerate(layers.cloudflare.tunnel.rules):
-        namespace = infrastructure_flows.service_namespace(rule.service)
+    for index, rule in enumerate(settings.cloudflare.tunnel.rules):
+        namespace = infrastructure.service_namespace(rule.service)
         if namespace in denied and namespace not in accepting:
             reason = f"is in namespace {namespace} under default deny, where no flow lets the tunnel's connectors in"
             labels = ", ".join(f"{key}: {value}" for key, value in connectors.labels.items())
@@ -170,27 +170,27 @@ def tunnel_targets(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, rule.service, reason, example, because=BASE)
 
 
-def visible_labels(layers: Layers) -> Iterator[Problem]:
+def visible_labels(settings: Settings) -> Iterator[Problem]:
     """Published applications under default deny, and Prometheus, have labels that policies can see."""
-    denied = flows.restricted(layers)
-    for application in layers.published:
+    denied = flows.restricted(settings)
+    for application in settings.published:
         if application.namespace in denied:
             for problem in unseen_labels(dict(application.pod_labels)):
                 yield replace(problem.under(f"applications.{application.name}.podLabels"), because=BASE)
     if denied:
         yield from (
             replace(problem.under("monitoring.prometheusLabels"), because=BASE)
-            for problem in unseen_labels(layers.monitoring.prometheus_labels)
+            for problem in unseen_labels(settings.monitoring.prometheus_labels)
         )
 
 
-def _policies(layers: Layers) -> list[Policy]:
-    return flows.policies(layers)
+def _policies(settings: Settings) -> list[Policy]:
+    return flows.policies(settings)
 
 
 def _where_enforced(rule: Rule) -> Rule:
     """A rule for stacks with network policies only."""
-    return lambda layers: rule(layers) if layers.network_policies.enabled else iter(())
+    return lambda settings: rule(settings) if settings.network_policies.enabled else iter(())
 
 
 # Namespaces are created with the policies or without them.

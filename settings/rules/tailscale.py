@@ -3,32 +3,32 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
-from components.applications import TAILSCALE_CLASS
-from components.discovery import GATEWAY
-from components.fields import Problem
-from components.rules.layers import Layers
-from components.tailscale import advertised_routes
+from settings.applications import TAILSCALE_CLASS
+from settings.discovery import GATEWAY
+from settings.fields import Problem
+from settings.stack import Settings
+from settings.tailscale.operator import advertised_routes
 
 TAILSCALE_ADDRESSES = IPv4Network("100.64.0.0/10")
 """Addresses of the tailnet's own devices."""
 
 
-def connector_addresses(layers: Layers) -> Iterator[Problem]:
+def connector_addresses(settings: Settings) -> Iterator[Problem]:
     """The addresses to advertise by name exist."""
-    connector = layers.tailscale.connector
-    if not layers.tailscale.enabled or connector is None:
+    connector = settings.tailscale.connector
+    if not settings.tailscale.enabled or connector is None:
         return
     for name in connector.addresses:
-        if name not in layers.load_balancer.addresses:
-            known = sorted(layers.load_balancer.addresses) or "a name of loadBalancer.addresses"
+        if name not in settings.load_balancer.addresses:
+            known = sorted(settings.load_balancer.addresses) or "a name of loadBalancer.addresses"
             key, reason = "tailscale.connector.addresses", "has no entry in loadBalancer.addresses"
             yield Problem(key, name, reason, known, because=("loadBalancer.addresses",))
 
 
-def connector_routes(layers: Layers) -> Iterator[Problem]:
+def connector_routes(settings: Settings) -> Iterator[Problem]:
     """Routes lead to services, never to the machines behind them or into the tailnet itself."""
-    connector = layers.tailscale.connector
-    if not layers.tailscale.enabled or connector is None:
+    connector = settings.tailscale.connector
+    if not settings.tailscale.enabled or connector is None:
         return
     for route in connector.routes:
         key, example = "tailscale.connector.routes", "single addresses, such as 192.168.1.103/32"
@@ -36,33 +36,33 @@ def connector_routes(layers: Layers) -> Iterator[Problem]:
             reason = f"overlaps {TAILSCALE_ADDRESSES}, the addresses of the tailnet's own devices"
             yield Problem(key, str(route), reason, example)
         exposed = [
-            f"{address} ({owner})" for address, owner in sorted(layers.physical.taken().items()) if address in route
+            f"{address} ({owner})" for address, owner in sorted(settings.physical.taken().items()) if address in route
         ]
         if exposed and not connector.expose_nodes:
-            whole = "the whole node subnet with " if route.supernet_of(layers.physical.subnet) else ""
+            whole = "the whole node subnet with " if route.supernet_of(settings.physical.subnet) else ""
             reason = f"holds {whole}addresses that are no service's: {', '.join(exposed)}; exposeNodes: true allows it"
             yield Problem(key, str(route), reason, example, because=("tailscale.connector.exposeNodes",))
 
 
-def split_dns(layers: Layers) -> Iterator[Problem]:
+def split_dns(settings: Settings) -> Iterator[Problem]:
     """Who resolves names at k8s-gateway reaches it, and it answers.
 
     Else every device of the tailnet would lose the domain, public names included.
     """
-    tailscale = layers.tailscale
+    tailscale = settings.tailscale
     if not tailscale.enabled or tailscale.tailnet is None or tailscale.tailnet.split_dns is None:
         return
     key, value = "tailscale.tailnet.splitDns", tailscale.tailnet.split_dns.model_dump(by_alias=True)
-    address = layers.load_balancer.addresses.get(GATEWAY)
+    address = settings.load_balancer.addresses.get(GATEWAY)
     if address is None:
         reason = f"needs loadBalancer.addresses.{GATEWAY}, which is not set"
         yield Problem(key, value, reason, "without this key", because=("loadBalancer.addresses",))
         return
-    if not layers.discovery.enabled:
+    if not settings.discovery.enabled:
         reason = f"asks {address}, where nothing answers: discovery.enabled is false"
         yield Problem(key, value, reason, "without this key, or discovery.enabled: true", ("discovery.enabled",))
     connector = tailscale.connector
-    routes = advertised_routes(connector, layers.load_balancer, layers.cluster) if connector else []
+    routes = advertised_routes(connector, settings.load_balancer, settings.cluster) if connector else []
     if not tailscale.tailnet.split_dns.reachable and not any(address in route for route in routes):
         reason = f"asks {address}, which no route of tailscale.connector leads to"
         because = ("tailscale.connector", "loadBalancer.addresses", "cluster.serviceCidr")
@@ -74,12 +74,12 @@ def split_dns(layers: Layers) -> Iterator[Problem]:
         yield Problem("tailscale.tailnet.policy.grants", sorted(policy.grants), reason, {"dns": grant})
 
 
-def device_names(layers: Layers) -> Iterator[Problem]:
+def device_names(settings: Settings) -> Iterator[Problem]:
     """No two devices want one name: the second to come would get it with `-1` behind it."""
-    tailscale = layers.tailscale
+    tailscale = settings.tailscale
     if not tailscale.enabled:
         return
-    owners = {name: f"the node {name}" for name in layers.physical.nodes}
+    owners = {name: f"the node {name}" for name in settings.physical.nodes}
     if tailscale.hostname in owners:
         reason = f"is the name of {owners[tailscale.hostname]}, which may be in the tailnet itself"
         yield Problem("tailscale.hostname", tailscale.hostname, reason, "tailscale-operator")
@@ -87,7 +87,7 @@ def device_names(layers: Layers) -> Iterator[Problem]:
     if tailscale.connector:
         for replica in range(tailscale.connector.replicas):
             owners[f"{tailscale.connector.hostname}-{replica}"] = "the subnet router (tailscale.connector.hostname)"
-    for application in layers.published:
+    for application in settings.published:
         if application.ingress_class == TAILSCALE_CLASS and application.host in owners:
             reason = f"is the name of {owners[application.host]}; one of them would be called {application.host}-1"
             because = ("tailscale.hostname", "tailscale.connector")
@@ -96,10 +96,10 @@ def device_names(layers: Layers) -> Iterator[Problem]:
             )
 
 
-def socket_load_balancing(layers: Layers) -> Iterator[Problem]:
+def socket_load_balancing(settings: Settings) -> Iterator[Problem]:
     """Cilium leaves the proxies' connections to Services alone (Tailscale's advice for the kube-proxy replacement)."""
-    cilium = layers.cilium
-    if layers.tailscale.enabled and cilium.kube_proxy_replacement and not cilium.socket_lb_host_namespace_only:
+    cilium = settings.cilium
+    if settings.tailscale.enabled and cilium.kube_proxy_replacement and not cilium.socket_lb_host_namespace_only:
         reason = (
             "with tailscale.enabled Cilium would rewrite connections inside the proxies' pods, past their forwarding"
         )

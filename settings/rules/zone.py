@@ -4,15 +4,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from components.access import address, guarded, protected_hosts
-from components.applications import Published
-from components.edge_rules import Mitigation, RateLimit, Rules, Skipped
-from components.expressions import code_of, uses_regex
-from components.fields import Problem
-from components.public_dns import PROXIABLE
-from components.rules.cloudflare import EDGE_CERTIFICATES
-from components.rules.layers import Layers
-from components.zone import Plan, Polish, Zone
+from settings.applications import Published
+from settings.cloudflare.access import address, guarded, protected_hosts
+from settings.cloudflare.dns import PROXIABLE
+from settings.cloudflare.expressions import code_of, uses_regex
+from settings.cloudflare.rules import Mitigation, RateLimit, Rules, Skipped
+from settings.cloudflare.zone import Plan, Polish, Zone
+from settings.fields import Problem
+from settings.rules.cloudflare import EDGE_CERTIFICATES
+from settings.stack import Settings
 
 MOST_CUSTOM_RULES = {Plan.FREE: 5, Plan.PRO: 20, Plan.BUSINESS: 100, Plan.ENTERPRISE: 1000}
 MOST_RATE_LIMITS = {Plan.FREE: 1, Plan.PRO: 2, Plan.BUSINESS: 5, Plan.ENTERPRISE: 100}
@@ -48,10 +48,10 @@ class Paid:
     what: str = "is"
 
 
-def plan_limits(layers: Layers) -> Iterator[Problem]:
+def plan_limits(settings: Settings) -> Iterator[Problem]:
     """Nothing is asked of Cloudflare that the zone's plan does not have."""
-    if layers.cloudflare.enabled:
-        for problem in _beyond_plan(layers.cloudflare.plan, layers.cloudflare.zone):
+    if settings.cloudflare.enabled:
+        for problem in _beyond_plan(settings.cloudflare.plan, settings.cloudflare.zone):
             yield replace(problem, because=("cloudflare.plan",))
 
 
@@ -172,10 +172,10 @@ def _listed(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def rule_hosts(layers: Layers) -> Iterator[Problem]:
+def rule_hosts(settings: Settings) -> Iterator[Problem]:
     """Hosts in rules and certificates lie in the zone: others never come by here."""
-    rules, domain = layers.cloudflare.zone.rules, layers.cluster.domain
-    if not layers.cloudflare.enabled:
+    rules, domain = settings.cloudflare.zone.rules, settings.cluster.domain
+    if not settings.cloudflare.enabled:
         return
     named = {f"rules.rateLimits.{name}.hosts": limit.hosts for name, limit in rules.rate_limits.items()}
     named |= {f"rules.config[{index}].hosts": rule.hosts for index, rule in enumerate(rules.config)}
@@ -184,7 +184,8 @@ def rule_hosts(layers: Layers) -> Iterator[Problem]:
     if rules.cache:
         named |= {f"rules.cache.bypass.{name}.hosts": bypass.hosts for name, bypass in rules.cache.bypass.items()}
     named |= {
-        f"certificatePacks.{name}.hosts": pack.hosts for name, pack in layers.cloudflare.zone.certificate_packs.items()
+        f"certificatePacks.{name}.hosts": pack.hosts
+        for name, pack in settings.cloudflare.zone.certificate_packs.items()
     }
     for key, hosts in named.items():
         for host in hosts:
@@ -193,13 +194,13 @@ def rule_hosts(layers: Layers) -> Iterator[Problem]:
                 yield Problem(f"cloudflare.zone.{key}", host, reason, f"app.{domain}")
 
 
-def blocked_paths(layers: Layers) -> Iterator[Problem]:
+def blocked_paths(settings: Settings) -> Iterator[Problem]:
     """No published path is blocked as one that only scanners ask for."""
-    blocked = layers.cloudflare.zone.rules.blocked_paths
-    if not layers.cloudflare.enabled or blocked is None:
+    blocked = settings.cloudflare.zone.rules.blocked_paths
+    if not settings.cloudflare.enabled or blocked is None:
         return
-    behind = _behind_tunnel(layers)
-    protected = protected_hosts(layers.cloudflare.access, behind)
+    behind = _behind_tunnel(settings)
+    protected = protected_hosts(settings.cloudflare.access, behind)
     for application in behind:
         for path in blocked.paths:
             if application.host not in protected and application.path.lower().startswith(path.lower()):
@@ -210,12 +211,12 @@ def blocked_paths(layers: Layers) -> Iterator[Problem]:
                 yield Problem(key, application.path, reason, "another path, or access: [a policy]", because)
 
 
-def edge_certificates(layers: Layers) -> Iterator[Problem]:
+def edge_certificates(settings: Settings) -> Iterator[Problem]:
     """Every public name has a certificate at the edge, where Universal SSL covers one label only."""
-    edge, domain = layers.cloudflare, layers.cluster.domain
+    edge, domain = settings.cloudflare, settings.cluster.domain
     if not edge.enabled:
         return
-    names = {f"applications.{each.name}.host": each.host for each in _behind_tunnel(layers)}
+    names = {f"applications.{each.name}.host": each.host for each in _behind_tunnel(settings)}
     names |= {f"cloudflare.tunnel.rules[{index}].host": rule.host for index, rule in enumerate(edge.tunnel.rules)}
     names |= {
         f"cloudflare.dns.records.{key}.name": record.name
@@ -233,10 +234,10 @@ def edge_certificates(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, host, reason, example, because=(*EDGE_CERTIFICATES, key.rpartition(".")[0]))
 
 
-def application_access(layers: Layers) -> Iterator[Problem]:
+def application_access(settings: Settings) -> Iterator[Problem]:
     """An application's Access policies exist, and Cloudflare sees its requests."""
-    edge = layers.cloudflare
-    for application in layers.published:
+    edge = settings.cloudflare
+    for application in settings.published:
         key = f"applications.{application.name}.access"
         shown = list(application.access)
         if not shown:
@@ -255,18 +256,18 @@ def application_access(layers: Layers) -> Iterator[Problem]:
                 yield replace(problem, because=("cloudflare.access.policies",))
 
 
-def access_applications(layers: Layers) -> Iterator[Problem]:
+def access_applications(settings: Settings) -> Iterator[Problem]:
     """Access applications of the settings guard what passes Cloudflare, each part of it once and under its own name."""
-    edge, domain = layers.cloudflare, layers.cluster.domain
+    edge, domain = settings.cloudflare, settings.cluster.domain
     if not edge.enabled:
         return
-    published = layers.published
-    behind = _behind_tunnel(layers)
+    published = settings.published
+    behind = _behind_tunnel(settings)
     inside = {each.host: each for each in published if each.ingress_class != edge.tunnel.ingress_class}
     outside = {each.host for each in behind} | {rule.host for rule in edge.tunnel.rules}
     for name, application in edge.access.applications.items():
         key = f"cloudflare.access.applications.{name}"
-        if name in layers.applications.entries:
+        if name in settings.applications.entries:
             reason = "is the name of an entry of applications too, whose own access makes an Access application"
             yield Problem(key, name, reason, f"{name}-admin")
         if not _under(application.host, domain):
@@ -289,8 +290,8 @@ def access_applications(layers: Layers) -> Iterator[Problem]:
             yield Problem(key, shown, reason, "another path", because=(f"applications.{first}",))
 
 
-def _behind_tunnel(layers: Layers) -> list[Published]:
-    return layers.cloudflare.behind_tunnel(layers.published)
+def _behind_tunnel(settings: Settings) -> list[Published]:
+    return settings.cloudflare.behind_tunnel(settings.published)
 
 
 def _under(name: str, domain: str) -> bool:

@@ -1,29 +1,31 @@
 """The tailnet's policy file: who owns which tag, who reaches what, and the tests that Tailscale runs before it saves.
 
-Models and pure functions; `tailnet.TailnetAccess` registers the document. Syntax: Tailscale's reference of the policy
-file, sections tagOwners, groups, grants, autoApprovers and tests. Not offered: `acls` (grants say the same), `ssh`, and
-`nodeAttrs`, without which no device can turn on Funnel and so publish itself to the internet.
+Syntax: Tailscale's reference of the policy file, sections tagOwners, groups, grants, autoApprovers and tests. Not
+offered: `acls` (grants say the same), `ssh`, and `nodeAttrs`, without which no device can turn on Funnel and so publish
+itself to the internet.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from components.fields import DnsLabel, Form, Model, Problem
+from settings.fields import DnsLabel, Form, Model, Problem
 
 _TAG, _GROUP, _USER = r"tag:[A-Za-z][-A-Za-z0-9]*", r"group:[A-Za-z0-9][-\w.]*", r"[^\s@:*]+@[^\s@:]+"
+
 _AUTOGROUP, _SERVICE = r"autogroup:[-a-z]+", r"svc:[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
 _IDENTITY = re.compile(f"{_TAG}|{_GROUP}|{_USER}")
 """What Tailscale's tests take as a source."""
 
 _ONLY_DESTINATION = re.compile(rf"{_SERVICE}|autogroup:(internet|self)")
+
 EVERYBODY = {"*", "0.0.0.0/0", "autogroup:danger-all"}
+
 EVERYTHING = {"*", "0.0.0.0/0"}
 
 
@@ -248,49 +250,6 @@ class Policy(Model):
             for side, destinations in (("accept", test.accept), ("deny", test.deny)):
                 mentions += [(f"tests.{name}.{side}", each.rpartition(":")[0]) for each in destinations]
         yield from (mention for mention in mentions if mention[1].startswith(prefix))
-
-
-def policy_document(
-    policy: Policy, tag_owners: Mapping[str, tuple[str, ...]], approvers: Mapping[str, Mapping[str, tuple[str, ...]]]
-) -> str:
-    """The policy file as JSON, the same text for the same policy whatever the order of its entries.
-
-    `tag_owners` holds every tag with its owners, `approvers` the section autoApprovers: by kind (`routes`, `services`)
-    and route or service, the tags whose devices may take it without being asked for approval.
-    """
-    document = {
-        "tagOwners": {tag: _stable(owners) for tag, owners in tag_owners.items()},
-        "groups": {group: _stable(users) for group, users in policy.groups.items()},
-        "grants": [_grant(grant) for _, grant in sorted(policy.grants.items())],
-        "autoApprovers": {
-            kind: {subject: _stable(tags) for subject, tags in entries.items()} for kind, entries in approvers.items()
-        },
-        "tests": generated_tests(policy) + [_test(test) for _, test in sorted(policy.tests.items())],
-    }
-    return json.dumps({key: value for key, value in document.items() if value}, indent=2, sort_keys=True)
-
-
-def _stable(values: tuple[str, ...]) -> list[str]:
-    return sorted(set(values))
-
-
-def _grant(grant: Grant) -> dict[str, Any]:
-    result: dict[str, Any] = {"src": _stable(grant.src), "dst": _stable(grant.dst)}
-    if grant.ip:
-        result["ip"] = _stable(grant.ip)
-    if grant.app:
-        result["app"] = {capability: list(entries) for capability, entries in grant.app.items()}
-    return result
-
-
-def _test(test: PolicyTest) -> dict[str, Any]:
-    result: dict[str, Any] = {"src": test.src}
-    if test.proto:
-        result["proto"] = test.proto.value
-    for side, destinations in (("accept", test.accept), ("deny", test.deny)):
-        if destinations:
-            result[side] = _stable(destinations)
-    return result
 
 
 def generated_tests(policy: Policy) -> list[dict[str, Any]]:

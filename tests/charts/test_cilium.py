@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from components.settings import CHART_VERSIONS
+from settings.charts.model import CHART_VERSIONS
 from tests.support.configs import running_cluster_config, settings_with
 from tests.support.rendering import Manifest, Manifests, chart_archive, render_cilium
 

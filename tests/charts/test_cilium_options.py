@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from components.cilium import CiliumNetworkArgs, cilium_values
-from components.settings import ConfigError
+from components.cilium.network import CiliumNetworkArgs, cilium_values
+from settings.errors import ConfigError
 from tests.support.configs import settings_with
 from tests.support.rendering import (
     BARE_CLUSTER,

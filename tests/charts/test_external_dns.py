@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from components.public_dns import EXTERNAL_DNS, PRIVATE_NETWORKS, PublicDnsArgs, external_dns_values
-from components.settings import Settings
+from components.cloudflare.dns import PublicDnsArgs, external_dns_values
+from settings.cloudflare.dns import EXTERNAL_DNS, PRIVATE_NETWORKS
+from settings.stack import Settings
 from tests.charts.test_values import defaults_of, leaves, listed
 from tests.support.edge import OWNER, ZONE_ID, edge_settings
 from tests.support.pod_security import restricted_violations

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from components.nginx import NginxIngressArgs, nginx_values
-from components.settings import ConfigError
+from settings.errors import ConfigError
 from tests.support.configs import settings_with, stack_config
 from tests.support.rendering import BARE_CLUSTER, Manifest, Manifests, chart_archive, render, render_nginx
 

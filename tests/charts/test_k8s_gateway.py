@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.discovery import gateway_values, lan_classes
+from components.discovery.gateway import gateway_values, lan_classes
 from tests.components.test_discovery import arguments, built, discovery
 from tests.support.configs import settings_with
 from tests.support.corefile import Directive, ServerBlock, blocks, directives

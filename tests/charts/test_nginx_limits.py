@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from components.nginx import Limits, config_map, default_limits
+from components.nginx import config_map, default_limits
+from settings.ingress import Limits
 from tests.support.configs import settings_with
 from tests.support.tools import serving, stop, tool
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.settings import Settings
-from components.tailscale import TailscaleIngress, tailscale_values
+from components.tailscale.ingress import TailscaleIngress, tailscale_values
+from settings.stack import Settings
 from tests.charts import test_values
 from tests.charts.test_values import Emitted, idle_paths, plain, unknown_paths
 from tests.components.test_tailscale import EVERYTHING, enabled, tailscale_arguments

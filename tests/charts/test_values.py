@@ -23,9 +23,11 @@ from typing import Any
 import pytest
 import yaml
 
-from components import cilium, nginx
-from components.cilium import CiliumNetworkArgs, cilium_values
-from components.nginx import NginxIngressArgs, nginx_values, release_name
+from components import nginx
+from components.cilium import network
+from components.cilium.network import CiliumNetworkArgs, cilium_values
+from components.nginx import NginxIngressArgs, nginx_values
+from settings.ingress import release_name
 from tests.support.configs import settings_with
 from tests.support.rendering import BARE_CLUSTER, CLUSTER, Capabilities, RenderError, chart_archive, helm_template
 
@@ -286,7 +288,7 @@ def test_a_changed_value_changes_the_manifests(chart: str) -> None:
     assert not idle_paths(emitted(chart)), "the chart never looks at these keys: they do nothing"
 
 
-@pytest.mark.parametrize(("module", "chart"), [(cilium, "cilium"), (nginx, "ingress-nginx")])
+@pytest.mark.parametrize(("module", "chart"), [(network, "cilium"), (nginx, "ingress-nginx")])
 def test_the_configurations_emit_every_key_that_the_program_knows(module: ModuleType, chart: str) -> None:
     """A key that is emitted under a condition needs a configuration here that meets the condition."""
     sources = [

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pulumi.runtime import MockResourceArgs
 
-from components.access import Access, AccessPolicies, AccessPoliciesArgs, address, guarded, public_addresses
-from components.applications import ApplicationLimits, Published
-from components.parsing import parse_group
+from components.cloudflare.access import AccessPolicies, AccessPoliciesArgs, public_addresses
+from settings.applications import ApplicationLimits, Published
+from settings.cloudflare.access import Access, address, guarded
+from settings.parsing import parse_group
 from tests.settings.test_settings import faults_of
 from tests.support.configs import core_config, merged
 from tests.support.edge import ACCOUNT_ID, EDGE, WEB, built, edge_settings, reasons

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from components import alerts
-from components.cilium import Agent
-from components.fields import Resources
-from components.settings import Settings
+from components.monitoring import alerts
+from settings.cilium import Agent
+from settings.fields import Resources
+from settings.stack import Settings
 from tests.support.alert_cases import CASES, JOBS, Case
 from tests.support.configs import PROJECT, merged, settings_with, stack_config
 from tests.support.edge import EDGE

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from components.applications import Applications, ApplicationsArgs, Published, covered_by_wildcard
-from components.settings import ConfigError, Settings
+from components.applications import Applications, ApplicationsArgs
+from settings.applications import Published, covered_by_wildcard
+from settings.errors import ConfigError
+from settings.stack import Settings
 from tests.support.configs import settings_with, stack_config
 from tests.support.recorder import Registration, record
 

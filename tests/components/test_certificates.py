@@ -1,14 +1,15 @@
 """Certificates: issuers, default certificates, their order, and the rules. Chart values are proved by rendering."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pulumi
 import pytest
 
 from components.certificates import Certificates, CertificatesArgs, cluster_issuer
-from components.nginx import CertificateIssuer
-from components.settings import Settings
+from settings.ingress import CertificateIssuer
+from settings.stack import Settings
 from tests.settings.test_settings import faults_of
 from tests.support.configs import STAND_IN_SECRETS, merged, settings_with
 from tests.support.recorder import Registration, record
@@ -39,7 +40,7 @@ def settings_of(change: Mapping[str, Any] | None = None) -> Settings:
 def arguments(settings: Settings) -> CertificatesArgs:
     """What the program hands to the component."""
     token = {"certManagerApiToken": pulumi.Output.secret(STAND_IN_SECRETS["certManagerApiToken"])}
-    return CertificatesArgs.of(settings, token if settings.certificates.letsencrypt else {})
+    return CertificatesArgs.of(replace(settings, secrets=token if settings.certificates.letsencrypt else {}))
 
 
 def recorded(change: Mapping[str, Any] | None = None) -> dict[str, Registration]:

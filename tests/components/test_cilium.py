@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from components.cilium import CiliumNetwork, CiliumNetworkArgs, matches_device
+from components.cilium.network import CiliumNetwork, CiliumNetworkArgs
+from settings.cilium import matches_device
 from tests.support.configs import merged, settings_with
 from tests.support.recorder import Registration, record
 

@@ -5,7 +5,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.cloudflare import CloudflareEdge
+from components.cloudflare.edge import CloudflareEdge
 from components.sdk import cloudflare
 from tests.support.configs import STAND_IN_SECRETS, settings_with
 from tests.support.edge import (

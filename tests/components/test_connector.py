@@ -7,9 +7,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.connector import ConnectorArgs, TunnelConnector
-from components.rules.cloudflare import replicas
-from components.tunnel import Tunnel
+from components.cloudflare.connector import ConnectorArgs, TunnelConnector
+from settings.cloudflare.tunnel import Tunnel
+from settings.rules.cloudflare import replicas
 from tests.support.configs import merged
 from tests.support.edge import TOKEN, built, edge_settings, reasons, recorded
 from tests.support.pod_security import restricted_violations

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from components.coredns import CoreDns, cluster_dns_address, corefile, server_blocks
-from components.discovery import ServiceDiscovery, ServiceDiscoveryArgs, exports
-from components.settings import Settings
+from components.discovery.corefile import corefile, server_blocks
+from components.discovery.services import ServiceDiscovery, ServiceDiscoveryArgs, exports
+from settings.discovery import CoreDns, cluster_dns_address
+from settings.stack import Settings
 from tests.settings.test_settings import faults_of
 from tests.support.configs import merged, settings_with
 from tests.support.corefile import blocks, directives, parse

@@ -15,8 +15,8 @@ import dns.query
 import pytest
 import yaml
 
-from components import inventory
-from components.nodes import Physical
+from components.nodes import inventory
+from settings.nodes import Physical
 from tests.support.configs import running_cluster_config, settings_with
 from tests.support.tools import serving, stop, tool
 

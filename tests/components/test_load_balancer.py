@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from components.load_balancer import manifests
+from components.cilium.load_balancer import manifests
 from tests.support.configs import settings_with
 
 pytestmark = pytest.mark.unit

@@ -11,9 +11,11 @@ import pulumi
 import pytest
 import yaml
 
-from components.dashboards import dashboard
-from components.network_monitoring import NetworkMonitoring, NetworkMonitoringArgs
-from components.settings import ConfigError, Settings, parse
+from components.monitoring.dashboards import dashboard
+from components.monitoring.network import NetworkMonitoring, NetworkMonitoringArgs
+from settings.errors import ConfigError
+from settings.load import parse
+from settings.stack import Settings
 from tests.components.test_alerts import EVERY_LAYER, cluster_config, every_layer
 from tests.settings.test_settings import faults_of
 from tests.support import edge
@@ -40,7 +42,7 @@ def monitoring(**values: Any) -> dict[str, Any]:
 
 def built(settings: Settings) -> dict[str, Registration]:
     """The registrations by type; each type occurs at most once."""
-    args = NetworkMonitoringArgs(layers=settings, namespace=pulumi.Output.from_input("network"))
+    args = NetworkMonitoringArgs(settings=settings, namespace=pulumi.Output.from_input("network"))
     found = record(lambda: NetworkMonitoring("monitoring", args))
     assert len({entry.type for entry in found}) == len(found)
     return {entry.type: entry for entry in found}

@@ -6,8 +6,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.nodes import NodeAddressMismatchError, PhysicalNodes, PhysicalNodesArgs, internal_ip
-from components.settings import ConfigError, Settings
+from components.nodes.physical import NodeAddressMismatchError, PhysicalNodes, PhysicalNodesArgs, internal_ip
+from settings.errors import ConfigError
+from settings.stack import Settings
 from tests.support.configs import settings_with
 from tests.support.recorder import Recorder, Registration, record, run
 

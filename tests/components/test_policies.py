@@ -6,9 +6,10 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.namespaces import ApplicationNamespaces, ApplicationNamespacesArgs
-from components.policies import NetworkPolicies, NetworkPoliciesArgs
-from components.settings import CHART_VERSIONS, Settings
+from components.policies.namespaces import ApplicationNamespaces, ApplicationNamespacesArgs
+from components.policies.network import NetworkPolicies, NetworkPoliciesArgs
+from settings.charts.model import CHART_VERSIONS
+from settings.stack import Settings
 from tests.settings.test_settings import faults_of
 from tests.support.configs import PROJECT, merged, settings_with
 from tests.support.edge import EDGE
@@ -31,7 +32,7 @@ def built(settings: Settings) -> dict[str, Registration]:
 
     def build() -> None:
         ApplicationNamespaces("namespaces", ApplicationNamespacesArgs.of(settings))
-        NetworkPolicies("policies", NetworkPoliciesArgs(layers=settings))
+        NetworkPolicies("policies", NetworkPoliciesArgs(settings=settings))
 
     return {entry.name: entry for entry in record(build)}
 

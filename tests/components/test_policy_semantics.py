@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.verdicts import InputError, Judge, Manifest
-from components.policies import UNSEEN_LABELS
+from settings.policies.model import UNSEEN_LABELS
 from tests.support.tools import tool
 
 pytestmark = pytest.mark.render

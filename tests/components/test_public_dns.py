@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.public_dns import PublicDnsSettings, Record, RecordType, program_names, record_content
-from components.settings import ConfigError
+from components.cloudflare.dns import program_names, record_content
+from settings.cloudflare.dns import PublicDnsSettings, Record, RecordType
+from settings.errors import ConfigError
 from tests.support.configs import STAND_IN_SECRETS
 from tests.support.edge import OWNER, TUNNEL_ID, WEB, ZONE_ID, built, edge_settings, reasons
 from tests.support.recorder import Registration

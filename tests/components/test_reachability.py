@@ -9,7 +9,7 @@ from hypothesis import given, strategies
 from hypothesis import settings as hypothesis_settings
 
 from cli.verdicts import Judge, Manifest, Verdict
-from components.policies import NetworkPolicies, NetworkPoliciesArgs
+from components.policies.network import NetworkPolicies, NetworkPoliciesArgs
 from tests.support.configs import settings_with
 from tests.support.reachability import manifests
 from tests.support.recorder import record
@@ -303,7 +303,7 @@ def policies(*, infrastructure: bool) -> tuple[Manifest, ...]:
     change = {**EVERYTHING, "networkPolicies": dict(EVERYTHING["networkPolicies"])}
     change["networkPolicies"]["infrastructure"] = {"defaultDeny": infrastructure}
     settings = settings_with(change)
-    args = NetworkPoliciesArgs(layers=settings)
+    args = NetworkPoliciesArgs(settings=settings)
     return tuple(manifests(record(lambda: NetworkPolicies("policies", args))))
 
 

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.edge_rules import Rules
-from components.expressions import RETIRED, code_of, fault_of
-from components.parsing import parse_group
-from components.rulesets import Phase, phase_rules
-from components.zone import Zone, ZoneSecurity, ZoneSecurityArgs
+from components.cloudflare.rulesets import Phase, phase_rules
+from components.cloudflare.zone import ZoneSecurity, ZoneSecurityArgs
+from settings.cloudflare.expressions import RETIRED, code_of, fault_of
+from settings.cloudflare.rules import Rules
+from settings.cloudflare.zone import Zone
+from settings.parsing import parse_group
 from tests.support.edge import ZONE_ID, built, edge_settings, reasons
 from tests.support.recorder import Registration, record
 from tests.support.sdk_types import assert_arguments_fit

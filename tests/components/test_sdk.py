@@ -73,9 +73,7 @@ def test_name_that_the_sdk_does_not_have_is_an_attribute_error() -> None:
 
 
 def test_stack_without_cloudflare_never_loads_its_sdk() -> None:
-    code = (
-        "import sys\nimport components.settings\nprint([name for name in sys.modules if 'pulumi_cloudflare' in name])"
-    )
+    code = "import sys\nimport components.outputs\nprint([name for name in sys.modules if 'pulumi_cloudflare' in name])"
     assert python(code).strip() == "[]"
 
 

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from pulumi.runtime import MockResourceArgs
 from pulumi_kubernetes.core.v1 import ConfigMap
 
-from components.tailnet import Tailnet, TailnetAccess, TailnetAccessArgs
-from components.tailnet_policy import Grant, Policy, generated_tests, policy_document
-from components.tailscale import tailnet_policy
+from components.tailscale.ingress import tailnet_policy
+from components.tailscale.policy import policy_document
+from components.tailscale.tailnet import TailnetAccess, TailnetAccessArgs
+from settings.tailscale.policy import Grant, Policy, generated_tests
+from settings.tailscale.tailnet import Tailnet
 from tests.components.test_tailscale import (
     EVERYTHING,
     built,

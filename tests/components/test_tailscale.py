@@ -1,12 +1,14 @@
 """TailscaleIngress: namespace, credentials, release, custom resources and their order; and the rules around them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pulumi
 import pytest
 
-from components.settings import ConfigError, Settings
-from components.tailscale import TailscaleIngress, TailscaleIngressArgs
+from components.tailscale.ingress import TailscaleIngress, TailscaleIngressArgs
+from settings.errors import ConfigError
+from settings.stack import Settings
 from tests.support.configs import STAND_IN_SECRETS, merged, settings_with
 from tests.support.recorder import Registration, record
 
@@ -44,7 +46,7 @@ def enabled(**values: Any) -> dict[str, Any]:
 def tailscale_arguments(settings: Settings) -> TailscaleIngressArgs:
     """What the program hands to the Tailscale component."""
     secrets = {key: pulumi.Output.secret(value) for key, value in STAND_IN_SECRETS.items()}
-    return TailscaleIngressArgs.of(settings, secrets)
+    return TailscaleIngressArgs.of(replace(settings, secrets=secrets))
 
 
 def built(change: dict[str, Any]) -> dict[str, Registration]:

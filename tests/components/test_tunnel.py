@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.cloudflare.tunnel import CloudflareTunnel, TunnelArgs, ingress_rules
 from components.sdk import cloudflare
-from components.tunnel import CloudflareTunnel, Tunnel, TunnelArgs, TunnelRule, ingress_rules
+from settings.cloudflare.tunnel import Tunnel, TunnelRule
 from tests.support.configs import STAND_IN_SECRETS
 from tests.support.edge import ACCOUNT_ID, TOKEN, TUNNEL_ID, WEB, built, edge_settings, reasons, recorded
 from tests.support.sdk_types import assert_arguments_fit, secret_paths, without_secrets

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.edge_rules import Rules
-from components.expressions import uses_regex
-from components.nginx import Hsts
-from components.rules.zone import plan_limits
-from components.rulesets import Phase, phase_rules
-from components.zone import Plan, Zone, ZoneSettings
+from components.cloudflare.rulesets import Phase, phase_rules
+from settings.cloudflare.expressions import uses_regex
+from settings.cloudflare.rules import Rules
+from settings.cloudflare.zone import Plan, Zone, ZoneSettings
+from settings.ingress import Hsts
+from settings.rules.zone import plan_limits
 from tests.components.test_rulesets import ALL_PHASES, RULES, SQLMAP, parsed
 from tests.support.edge import WEB, ZONE_ID, built, edge_settings, reasons
 from tests.support.recorder import Registration

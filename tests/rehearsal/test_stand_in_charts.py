@@ -19,13 +19,12 @@ from typing import Any
 import pytest
 import yaml
 
-from components import settings
-from components.chart_lock import LOCK, LockedChart, digest, read_lock
-from components.charts import Charts
-from components.cilium import CiliumNetworkArgs, cilium_values
-from components.settings import CHART_VERSIONS, find_charts
+from components.cilium.network import CiliumNetworkArgs, cilium_values
 from rehearsal import chart_source
 from rehearsal.chart_source import ChartSource, stand_in_charts
+from settings.charts.find import find_charts
+from settings.charts.lock import LOCK, LockedChart, digest, read_lock
+from settings.charts.model import CHART_VERSIONS, Charts
 from tests.charts import test_values
 from tests.charts.test_tailscale_operator import faults
 from tests.charts.test_values import leaves
@@ -138,7 +137,7 @@ def registered(title: str) -> tuple[Registration, ...]:
         runpy.run_path(str(PROJECT / "__main__.py"))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "find_charts", charts_without_files)
+        patch.setattr("settings.load.find_charts", charts_without_files)
         return tuple(record(build, {name: node["address"] for name, node in config["physical"]["nodes"].items()}))
 
 
@@ -515,7 +514,7 @@ def test_stand_in_and_upstreams_chart_of_a_version_never_take_each_others_place(
     content = chart_source.archive(copy, "3.7.2")
     (upstream / "k8s-gateway-3.7.2.tgz").write_bytes(content)
     (upstream / LOCK).write_text(LockedChart("k8s-gateway", "3.7.2", digest(content)).as_toml())
-    monkeypatch.setattr(settings, "PROJECT", tmp_path)
+    monkeypatch.setattr("settings.charts.find.PROJECT", tmp_path)
     for _ in range(2):
         paths = []
         for group in ({"folder": str(upstream)}, stand_ins.settings):
@@ -531,6 +530,6 @@ def test_stand_in_is_no_chart_of_the_projects_own_lock(
     stand_ins: ChartSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(PROJECT / "charts.lock", tmp_path)
-    monkeypatch.setattr(settings, "PROJECT", tmp_path)
+    monkeypatch.setattr("settings.charts.find.PROJECT", tmp_path)
     _, problems = find_charts(Charts(folder=str(stand_ins.folder), lock="charts.lock"), ("external-dns",), None)
     assert "is not the chart that was reviewed" in problems[0].reason

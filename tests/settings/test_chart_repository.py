@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from components import chart_repository
-from components.chart_archive import content_key
-from components.chart_lock import UNCONFIRMED, FirstUse, Lock, LockedChart
-from components.chart_repository import find_version
-from components.charts import Chart, resolve
-from components.fields import Problem
+from settings.charts.archive import content_key
+from settings.charts.find import resolve
+from settings.charts.lock import UNCONFIRMED, FirstUse, Lock, LockedChart
+from settings.charts.model import Chart
+from settings.charts.repository import download, find_version
+from settings.fields import Problem
 from tests.support.chart_repository import Repository, archive, serving, sha256
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("no_engine")]
@@ -116,7 +116,7 @@ def test_server_that_drips_does_not_hold_the_program_up(
 ) -> None:
     """Each byte comes in time; only the whole takes too long."""
     getattr(repository, part).add(path)
-    monkeypatch.setattr(chart_repository, "LIMIT_SECONDS", 1)
+    monkeypatch.setattr("settings.charts.repository.LIMIT_SECONDS", 1)
     reason, _ = refused(repository.entry(sha256(CONTENT)), project)
     assert "took longer than 1 s" in reason
     assert not repository.closing.is_set()
@@ -124,7 +124,7 @@ def test_server_that_drips_does_not_hold_the_program_up(
 
 def test_silent_server_is_given_up(project: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     repository.slow = {"/index.yaml"}
-    monkeypatch.setattr(chart_repository, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("settings.charts.repository.PAUSE_SECONDS", 0.01)
     reason, _ = refused(repository.entry(sha256(CONTENT)), project)
     assert "timed out" in reason
 
@@ -259,13 +259,12 @@ def test_of_two_processes_at_once_one_is_first(
     """The other process records another archive while this one downloads: both can't be right."""
     entry = repository.entry(UNCONFIRMED)
     record = Lock(project / "charts.lock", [entry], project).first_use(entry)
-    download = chart_repository.download
 
     def meanwhile(*arguments: Any) -> bytes:
         assert record.write(sha256(OTHER))
         return download(*arguments)
 
-    monkeypatch.setattr(chart_repository, "download", meanwhile)
+    monkeypatch.setattr("settings.charts.repository.download", meanwhile)
     assert f"at its first use it had {sha256(OTHER)}" in refused(entry, project)[0]
 
 

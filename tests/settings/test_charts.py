@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from components import settings
-from components.chart_lock import LOCK, UNCONFIRMED, Lock, LockedChart, read_lock
-from components.charts import Chart, Charts, resolve
-from components.fields import Problem
-from components.settings import CHART_VERSIONS, ConfigError, find_charts
+from settings.charts.find import find_charts, resolve
+from settings.charts.lock import LOCK, UNCONFIRMED, Lock, LockedChart, read_lock
+from settings.charts.model import CHART_VERSIONS, Chart, Charts
+from settings.errors import ConfigError
+from settings.fields import Problem
+from settings.load import parse
 from tests.support.chart_repository import Repository, archive, serving, sha256
 from tests.support.configs import PROJECT, STAND_IN_SECRETS, charts_folder, core_config, settings_with
 
@@ -179,8 +180,8 @@ def test_version_that_nobody_reviewed_is_refused(project: Path, folder: Path) ->
 @pytest.fixture
 def own_lock(folder: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose charts.lock knows its archive, beside a project's that names another."""
-    monkeypatch.setattr(settings, "PROJECT", project)
-    monkeypatch.setattr(settings, "CHART_VERSIONS", {"demo": "1.2.3"})
+    monkeypatch.setattr("settings.charts.find.PROJECT", project)
+    monkeypatch.setattr("settings.charts.find.CHART_VERSIONS", {"demo": "1.2.3"})
     (project / LOCK).write_text(LockedChart("demo", "1.2.3", sha256(CHANGED), "https://charts.invalid").as_toml())
     (folder / LOCK).write_text(LOCKED.as_toml())
     return folder
@@ -243,11 +244,11 @@ def test_broken_lock_is_one_fault(text: str, reason: str, own_lock: Path) -> Non
 
 
 def test_missing_charts_are_reported_beside_all_other_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "PROJECT", tmp_path)
+    monkeypatch.setattr("settings.charts.find.PROJECT", tmp_path)
     (tmp_path / "charts.lock").write_text((PROJECT / "charts.lock").read_text())
     raw = core_config() | {"cluster": {"domain": "x.local"}, "charts": {"folder": "nowhere"}}
     with pytest.raises(ConfigError) as caught:
-        settings.parse(raw, partial(find_charts, default_folder=None), STAND_IN_SECRETS)
+        parse(raw, partial(find_charts, default_folder=None), STAND_IN_SECRETS)
     keys = {problem.key for problem in caught.value.problems}
     assert keys == {"charts.versions.cilium", "charts.versions.ingress-nginx", "cluster.domain"}
 

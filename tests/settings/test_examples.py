@@ -8,10 +8,10 @@ import yaml
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
-from components.fields import Model
-from components.parsing import example_of, plain_annotation
-from components.settings import GROUPS
 from docs import generate
+from settings.fields import Model
+from settings.parsing import example_of, plain_annotation
+from settings.stack import GROUPS
 
 pytestmark = pytest.mark.unit
 

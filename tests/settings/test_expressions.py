@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.expressions import code_of, fault_of, one_of, path_below, quoted, uses_regex
+from settings.cloudflare.expressions import code_of, fault_of, one_of, path_below, quoted, uses_regex
 from tests.support.edge import reasons
 
 pytestmark = pytest.mark.unit

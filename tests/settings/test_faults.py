@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components import settings
-from components.fields import Problem
-from components.settings import ConfigError, parse
+from settings.errors import ConfigError
+from settings.fields import Problem
+from settings.load import load, parse
 from tests.support.configs import (
     PROJECT,
     STAND_IN_SECRETS,
@@ -248,22 +248,22 @@ class TestSecretInTheWrongPlace:
 
     def test_nothing_of_a_group_with_something_encrypted_is_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """`pulumi config set --secret --path cloudflare.zoneId` makes the whole group a secret, decrypted for us."""
-        monkeypatch.setattr(settings, "find_charts", charts_without_files)
+        monkeypatch.setattr("settings.load.find_charts", charts_without_files)
         set_config(merged(stack_config(), {"cloudflare": {"zoneId": "fedcba98"}, "physical": {"gateway": "10.0.0.1"}}))
         encrypted = {"anton-network:cloudflare", *(f"anton-network:{key}" for key in STAND_IN_SECRETS)}
-        monkeypatch.setattr(settings, "is_config_secret", encrypted.__contains__)
+        monkeypatch.setattr("settings.load.is_config_secret", encrypted.__contains__)
         with pytest.raises(ConfigError) as caught:
-            settings.load()
+            load()
         assert "anton-network:cloudflare.zoneId\n    value:   (not shown)" in str(caught.value)
         assert "fedcba98" not in str(caught.value)
         assert "value:   10.0.0.1" in str(caught.value)
 
     def test_in_plain_text_it_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(settings, "find_charts", charts_without_files)
+        monkeypatch.setattr("settings.load.find_charts", charts_without_files)
         set_config(stack_config())
-        monkeypatch.setattr(settings, "is_config_secret", lambda key: not key.endswith("TunnelSecret"))
+        monkeypatch.setattr("settings.load.is_config_secret", lambda key: not key.endswith("TunnelSecret"))
         with pytest.raises(ConfigError) as caught:
-            settings.load()
+            load()
         (problem,) = caught.value.problems
         assert problem.key == "cloudflareTunnelSecret"
         assert "in plain text" in problem.reason

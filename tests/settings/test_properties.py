@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.settings import ConfigError, Settings, parse
+from settings.errors import ConfigError
+from settings.load import parse
+from settings.stack import Settings
 from tests.support.configs import STAND_IN_SECRETS, charts_without_files
 
 pytestmark = pytest.mark.unit

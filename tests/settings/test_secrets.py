@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from components import secrets
-from components.settings import ConfigError, parse
+from settings import secrets
+from settings.errors import ConfigError
+from settings.load import parse
 from tests.support.configs import PROJECT, STAND_IN_SECRETS, charts_without_files, merged, stack_config
 
 pytestmark = pytest.mark.unit

@@ -1,17 +1,17 @@
 """Settings: every fault is found, named with key, value, reason and example, and no good input is refused."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 
-from components import settings
-from components.charts import Chart, Charts
-from components.fields import Problem
-from components.settings import ConfigError
+from settings.charts.model import Chart, Charts
+from settings.errors import ConfigError
+from settings.fields import Problem
+from settings.load import load
 from tests.support.configs import (
+    PROJECT,
     STAND_IN_SECRETS,
     charts_without_files,
     merged,
@@ -479,18 +479,18 @@ def test_error_is_shown_without_a_traceback() -> None:
 
 
 def test_load_reads_pulumi_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "find_charts", charts_without_files)
+    monkeypatch.setattr("settings.load.find_charts", charts_without_files)
     set_config(stack_config())
-    loaded = settings.load()
+    loaded = load()
     assert replace(loaded, secrets={}) == settings_with(base=stack_config())
     assert loaded.secrets.keys() == STAND_IN_SECRETS.keys()
 
 
 def test_load_refuses_a_key_that_no_layer_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "find_charts", charts_without_files)
+    monkeypatch.setattr("settings.load.find_charts", charts_without_files)
     set_config(stack_config() | {"loadBalancers": {"pools": {}}})
     with pytest.raises(ConfigError, match="did you mean loadBalancer"):
-        settings.load()
+        load()
 
 
 def test_charts_folder_of_the_environment_counts_where_the_config_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -502,21 +502,23 @@ def test_charts_folder_of_the_environment_counts_where_the_config_names_none(mon
         seen.append(default_folder)
         return charts_without_files(model, names)
 
-    monkeypatch.setattr(settings, "find_charts", find_charts)
+    monkeypatch.setattr("settings.load.find_charts", find_charts)
     set_config(stack_config())
     monkeypatch.setenv("CHARTS_DIR", "/charts")
-    settings.load()
+    load()
     monkeypatch.setenv("CHARTS_DIR", "")
-    settings.load()
+    load()
     assert seen == ["/charts", None]
 
 
 def test_only_settings_reads_config_environment_or_files() -> None:
-    """The rule of the house that keeps every value findable; chart_*.py read archives and locks, sdk.py the SDK."""
+    """The rule of the house that keeps every value findable; charts/ reads archives and locks, sdk.py the SDK."""
     readers = ("pulumi.Config", "os.environ", "getenv", "read_text", "open(")
     found = {
-        path.name
-        for path in Path(settings.__file__).parent.glob("*.py")
+        str(path.relative_to(PROJECT))
+        for folder in ("settings", "components")
+        for path in (PROJECT / folder).rglob("*.py")
         if any(reader in path.read_text() for reader in readers)
     }
-    assert found <= {"settings.py", "chart_archive.py", "chart_lock.py", "chart_repository.py", "sdk.py"}, found
+    charts = {f"settings/charts/{name}.py" for name in ("archive", "lock", "repository")}
+    assert found <= {"settings/load.py", "components/sdk.py", *charts}, found

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.chart_lock import LOCK, read_lock
+from settings.charts.lock import LOCK, read_lock
 from tests.support.chart_repository import repacked
 from tests.support.configs import PROJECT, chart_settings, merged, running_cluster_config, stack_config
 from tests.support.engine import Plan, Stack, differences, require_engine

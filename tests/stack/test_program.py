@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import settings
+from settings import errors
 from tests.support.configs import (
     PROJECT,
     STAND_IN_SECRETS,
@@ -39,7 +39,7 @@ def program() -> Iterator[Program]:
         return build
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "find_charts", charts_without_files)
+        patch.setattr("settings.load.find_charts", charts_without_files)
         yield configured
 
 
@@ -187,7 +187,7 @@ def test_nothing_of_the_network_is_registered_on_machines_that_are_not_the_decla
 
 def test_bad_configuration_registers_nothing(program: Program) -> None:
     recorder = Recorder(ADDRESSES)
-    with pytest.raises(settings.ConfigError):
+    with pytest.raises(errors.ConfigError):
         run(program(merged(stack_config(), {"physical": {"gateway": "10.0.0.1"}})), recorder)
     assert recorder.registrations == []
 

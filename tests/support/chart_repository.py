@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from components.chart_lock import LockedChart
+from settings.charts.lock import LockedChart
 
 
 def archive(

@@ -13,9 +13,9 @@ from typing import Any, Self
 import psutil
 import yaml
 
-from components.settings import NAMESPACE
 from rehearsal.control_plane.servers import ControlPlane
 from rehearsal.stack import merged
+from settings.stack import NAMESPACE
 from tests.support.configs import PROJECT
 from toolchain.layout import Layout, search_path
 

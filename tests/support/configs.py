@@ -11,10 +11,11 @@ from typing import Any
 import pulumi
 import yaml
 
-from components.charts import Chart, Charts
-from components.fields import Problem
-from components.settings import CHART_VERSIONS, NAMESPACE, Settings, parse
 from rehearsal.chart_source import choose
+from settings.charts.model import CHART_VERSIONS, Chart, Charts
+from settings.fields import Problem
+from settings.load import parse
+from settings.stack import NAMESPACE, Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -20,7 +20,7 @@ from cli.doctor.findings import Issue, Result, explain
 from cli.doctor.probes import Answer, ProbeError, Prober
 from cli.doctor.registry import run_checks
 from cli.program import Program
-from components.settings import Settings
+from settings.stack import Settings
 from tests.support.configs import settings_with, stack_config
 from tests.support.live import APPLICATIONS
 

@@ -1,14 +1,16 @@
 """Builds the Cloudflare edge for tests: settings with every identifier, and mocks that answer for the account."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pulumi
 import pytest
 from pulumi.runtime import MockCallArgs, MockResourceArgs
 
-from components.cloudflare import CloudflareEdge, CloudflareEdgeArgs
-from components.settings import ConfigError, Settings
+from components.cloudflare.edge import CloudflareEdge, CloudflareEdgeArgs
+from settings.errors import ConfigError
+from settings.stack import Settings
 from tests.support.configs import STAND_IN_SECRETS, merged, settings_with
 from tests.support.recorder import Recorder, Registration, run
 
@@ -63,7 +65,7 @@ def edge_arguments(settings: Settings) -> CloudflareEdgeArgs:
     secrets = {key: pulumi.Output.secret(value) for key, value in STAND_IN_SECRETS.items()}
     service = "external-ingress-nginx-controller.network.svc"
     return CloudflareEdgeArgs.of(
-        settings, secrets, namespace=settings.ingress.namespace, origin_service=service, owner=OWNER
+        replace(settings, secrets=secrets), namespace=settings.ingress.namespace, origin_service=service, owner=OWNER
     )
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-from components.settings import NAMESPACE
+from settings.stack import NAMESPACE
 from tests.support.configs import PROJECT, STAND_IN_SECRETS
 from toolchain.layout import Layout, environment, local_backend
 

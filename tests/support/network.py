@@ -9,9 +9,9 @@ from typing import Any
 
 import psutil
 
-from components.settings import NAMESPACE
 from rehearsal.accounts.store import Accounts
 from rehearsal.control_plane.servers import PROGRAMS
+from settings.stack import NAMESPACE
 from tests.support.api_objects import Object, Objects
 from tests.support.control_plane import ControlPlane, require_control_plane
 from tests.support.engine import Stack, require_engine

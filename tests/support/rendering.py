@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from components.cilium import CiliumNetworkArgs, cilium_values
-from components.nginx import NginxIngressArgs, nginx_values, release_name
-from components.settings import CHART_VERSIONS, Settings
+from components.cilium.network import CiliumNetworkArgs, cilium_values
+from components.nginx import NginxIngressArgs, nginx_values
+from settings.charts.model import CHART_VERSIONS
+from settings.ingress import release_name
+from settings.stack import Settings
 from tests.support.configs import PROJECT, charts_folder
 
 Manifest = Mapping[str, Any]

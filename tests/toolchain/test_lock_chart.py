@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from components.chart_lock import LOCK, UNCONFIRMED, ChartUnavailableError, Lock, LockedChart, read_lock
-from components.charts import Charts, lock_file, resolve
+from settings.charts.find import lock_file, resolve
+from settings.charts.lock import LOCK, UNCONFIRMED, ChartUnavailableError, Lock, LockedChart, read_lock
+from settings.charts.model import Charts
 from tests.support.chart_repository import Repository, archive, serving, sha256
 from toolchain import lock_chart
 

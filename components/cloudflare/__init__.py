@@ -1,0 +1,1 @@
+"""The edge at Cloudflare: tunnel and connectors, DNS, zone, rules and Access."""

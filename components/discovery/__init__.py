@@ -1,0 +1,1 @@
+"""Names: DNS for the LAN, CoreDNS, Services for other names."""

@@ -1,0 +1,1 @@
+"""Scrape targets, alerts and a dashboard across all layers."""

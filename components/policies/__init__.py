@@ -1,0 +1,1 @@
+"""Namespaces of applications, default deny and the flows let through."""

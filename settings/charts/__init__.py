@@ -1,0 +1,1 @@
+"""The Helm charts in use: which versions, from where, and how each archive is proved."""

@@ -1,0 +1,1 @@
+"""Settings of the edge at Cloudflare: tunnel, DNS, zone, rules and Access."""

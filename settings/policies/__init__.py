@@ -1,0 +1,1 @@
+"""Settings of network policies, and which traffic they let through."""

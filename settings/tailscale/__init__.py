@@ -1,0 +1,1 @@
+"""Settings of the tailnet and of the operator in the cluster."""
