@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from cli.cluster import Cluster
 from cli.manifests import Object, is_object
-from cli.program import Resource
+from cli.program import Program, Resource
 from cli.verdicts import Manifest
 from settings.applications import TAILSCALE_CLASS
 from settings.discovery import GATEWAY
@@ -134,6 +134,11 @@ class Network:
         manifests = [resource.inputs for resource in known if is_object(resource)]
         services = [*_services(manifests), *_chart_services(settings), *_application_services(settings)]
         return cls._of(settings, manifests, known, [*_workloads(manifests), *_spoken_of(settings)], services)
+
+    @classmethod
+    def running(cls, program: Program) -> Self:
+        """The network of a program's cluster as it runs now. Raises ClusterError when it can't be reached."""
+        return cls.live(program.settings, Cluster.of(program), program.state)
 
     @classmethod
     def live(cls, settings: Settings, cluster: Cluster, resources: Iterable[Resource]) -> Self:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from cli.cluster import Cluster
 from cli.console import OUT, errors, print_json, progress
 from cli.manifests import objects
 from cli.network import Network, Pods
@@ -51,7 +50,7 @@ def reach(
         if source is None or destination is None:
             raise typer.BadParameter("say SOURCE and DESTINATION, or --changes")
         with progress("looking at the stack (usually 5 s)"):
-            network = live_network(program) if live else declared_network(program)
+            network = Network.running(program) if live else declared_network(program)
             start, end = _end(network, source), _end(network, destination)
             paths = Reach(network).paths(start, end, port, protocol.upper())
         if as_json:
@@ -72,11 +71,6 @@ def declared_network(program: Program) -> Network:
     """The network as the program declares it. Raises ProgramError, RenderError or ConfigError."""
     planned = program.plan.planned
     return Network.declared(program.settings, objects(planned), planned)
-
-
-def live_network(program: Program) -> Network:
-    """The network as the cluster runs it. Raises ClusterError when that can't be asked."""
-    return Network.live(program.settings, Cluster.of(program), program.state)
 
 
 def _open(paths: Iterable[Path]) -> bool:

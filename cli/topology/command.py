@@ -11,7 +11,6 @@ from rich.tree import Tree
 from cli.console import OUT, errors, print_json, progress
 from cli.network import Network
 from cli.program import Program
-from cli.reach.command import live_network
 from cli.topology.model import LAYERS, Box, Topology
 from cli.topology.svg import draw
 
@@ -30,7 +29,7 @@ def topology(
         program: Program = context.obj.program()
         with progress("looking at the stack (usually 5 s)"):
             settings = program.settings
-            network = live_network(program) if live else Network.outline(settings, program.plan.planned)
+            network = Network.running(program) if live else Network.outline(settings, program.plan.planned)
         found = Topology.of(network, f"{network.settings.cluster.domain}: the network of stack {program.stack}")
     if svg:
         svg.write_text(draw(found), encoding="utf-8")
