@@ -52,7 +52,7 @@ def arrows(root: Path) -> dict[str, set[str]]:
 
 
 def wrong_arrows(root: Path) -> list[str]:
-    """Imports of what stands above, of a provider's SDK by settings, of a subcommand by others or by what they share."""
+    """Imports of what stands above, of a provider's SDK by settings, of a subcommand from outside of it."""
     found = []
     for name, targets in arrows(root).items():
         floor = name.partition(".")[0]
