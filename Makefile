@@ -16,7 +16,7 @@ said = $(if $(filter command,$(firstword $(origin $(1)))),$($(1)))
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse rehearse-stop rehearse-reset preview test checks lint format bench bench-scale docs lock refresh clean
+.PHONY: help rehearse rehearse-stop rehearse-reset preview test checks lint format bench bench-scale same-plans docs lock refresh clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench: ## measure what the program costs over an empty one
 
 bench-scale: ## measure how it grows with applications and nodes, on a control plane of its own (ten minutes or more)
 	@$(SETUP) preview test cluster -- python -m bench.scale
+
+same-plans: ## compare what two revisions plan for all stacks (BEFORE=revision, AFTER=revision or the last commit)
+	@$(SETUP) preview test -- python -m bench.plans "$(call said,BEFORE)" $(call said,AFTER)
 
 docs: ## write the configuration tables anew from the models
 	@$(SETUP) preview -- python -m docs.generate

@@ -60,13 +60,9 @@ class Plan:
 
         Immutable Secrets have such names; once a stack is up they stay as they are.
         """
-        names = [
-            metadata["name"]
-            for step in self.steps.values()
-            if "pulumi.com/autonamed" in (metadata := step.inputs.get("metadata") or {}).get("annotations", {})
-        ]
-        text = json.dumps({urn: step.inputs for urn, step in self.steps.items()})
-        for name in names:
+        inputs = {urn: step.inputs for urn, step in self.steps.items()}
+        text = json.dumps(inputs)
+        for name in made_up(inputs):
             text = text.replace(f'"{name}"', '"<made up>"')
         found: dict[str, Any] = json.loads(text)
         return found
@@ -155,6 +151,12 @@ class Stack:
             entry["message"] for entry in document.get("diagnostics", []) if entry["severity"] in {"warning", "error"}
         )
         return Plan(steps, warnings)
+
+
+def made_up(inputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names of objects that Pulumi makes up, in the inputs of resources by URN."""
+    metadata = [entry.get("metadata") or {} for entry in inputs.values()]
+    return [entry["name"] for entry in metadata if "pulumi.com/autonamed" in entry.get("annotations", {})]
 
 
 def require_engine() -> None:
