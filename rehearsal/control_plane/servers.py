@@ -378,6 +378,9 @@ class ControlPlane:
             "allocate-node-cidrs": "true",
             "cluster-cidr": self.pod_cidr,
             "use-service-account-credentials": "false",
+            # Fake nodes never fail. On a machine that stands still for a minute their leases would seem to have ended,
+            # and kwok makes pods ready once only: they would be unready for ever.
+            "node-monitor-grace-period": "8760h",
         }
 
     def _flags_of_scheduler(self) -> dict[str, object]:

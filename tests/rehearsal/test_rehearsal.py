@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -131,6 +132,13 @@ def test_programs_are_found_without_their_pid_files(plane: ControlPlane) -> None
         file.unlink()
     assert plane.start() == []
     assert plane.running() == before
+
+
+def test_fake_nodes_are_not_given_up_on_a_machine_that_stands_still(plane: ControlPlane) -> None:
+    """kwok makes a pod ready once: what the node controller makes unready would stay so (seen after 50 s without kwok)."""
+    command = " ".join(psutil.Process(plane.running()["kube-controller-manager"]).cmdline())
+    hours = re.search(r"--node-monitor-grace-period=(\d+)h", command)
+    assert hours and int(hours[1]) > 24
 
 
 def test_own_child_is_known_before_the_system_has_its_command_line(tmp_path: Path) -> None:
