@@ -11,9 +11,9 @@ from components.cloudflare.access import AccessPolicies, AccessPoliciesArgs, pub
 from settings.applications import ApplicationLimits, Published
 from settings.cloudflare.access import Access, address, guarded
 from settings.parsing import parse_group
-from tests.settings.test_settings import faults_of
 from tests.support.configs import core_config, merged
 from tests.support.edge import ACCOUNT_ID, EDGE, WEB, built, edge_settings, reasons
+from tests.support.faults import faults_of
 from tests.support.recorder import Recorder, Registration, run
 from tests.support.sdk_types import assert_arguments_fit
 
