@@ -1,7 +1,7 @@
 """Service discovery: what is registered, CoreDNS's text, the router's lines, and the rules.
 
 No CoreDNS runs here: its configuration is taken apart by a parser of the documented grammar, and the directives are
-compared with those that CoreDNS is built with. Chart values are proved by rendering (test_discovery_chart.py).
+compared with those that CoreDNS is built with. Chart values are proved by rendering (tests/charts/test_k8s_gateway.py).
 """
 
 import subprocess
