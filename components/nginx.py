@@ -122,7 +122,7 @@ def _own_class_only(ingress_class: str) -> ValidatingWebhookPatchArgs:
 
 
 def nginx_values(args: NginxIngressArgs) -> dict[str, Any]:
-    """The values of the ingress-nginx chart (4.15), each proved by rendering (tests/charts/test_ingress_nginx.py)."""
+    """The values of the ingress-nginx chart (4.15), each proved by rendering (tests/charts/ingress_nginx)."""
     controller = args.controller
     return {
         "fullnameOverride": release_name(args.ingress_class),

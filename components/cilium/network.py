@@ -94,7 +94,7 @@ class CiliumNetwork(pulumi.ComponentResource):
 
 
 def cilium_values(args: CiliumNetworkArgs) -> dict[str, Any]:
-    """The values of the Cilium chart (1.19). Every key is proved by rendering in tests/charts/test_cilium.py."""
+    """The values of the Cilium chart (1.19). Every key is proved by rendering in tests/charts/cilium."""
     return {
         **_datapath_values(args),
         **_service_values(args),

@@ -10,9 +10,9 @@ import pytest
 from tests.charts.test_cert_manager import render_cert_manager
 from tests.charts.test_k8s_gateway import render_gateway
 from tests.charts.test_tailscale_operator import rendered as render_tailscale
-from tests.components.test_reachability import policies
 from tests.support import edge
 from tests.support.configs import settings_with
+from tests.support.reachability import policies
 from tests.support.rendering import Manifest, Manifests, chart_archive, render, render_nginx
 
 pytestmark = pytest.mark.render

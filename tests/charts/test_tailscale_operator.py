@@ -10,10 +10,10 @@ from components.tailscale.ingress import TailscaleIngress, tailscale_values
 from settings.stack import Settings
 from tests.charts import test_values
 from tests.charts.test_values import Emitted, idle_paths, plain, unknown_paths
-from tests.components.test_tailscale import EVERYTHING, enabled, tailscale_arguments
 from tests.support.configs import STAND_IN_SECRETS, merged, settings_with
 from tests.support.recorder import record
 from tests.support.rendering import Manifest, Manifests, chart_archive, render
+from tests.support.tailscale import EVERYTHING, enabled, tailscale_arguments
 
 pytestmark = pytest.mark.render
 

@@ -56,7 +56,7 @@ UNLISTED: dict[str, dict[str, str]] = {
         "fullnameOverride": "a comment in values.yaml",
         "controller.image.repository": "a comment in values.yaml: stands for registry and image",
         "controller.service.allocateLoadBalancerNodePorts": "a comment in values.yaml",
-        "controller.config.*": "open map: the controller's ConfigMap (CONTROLLER_KEYS in test_nginx_chart.py)",
+        "controller.config.*": "open map: the controller's ConfigMap (CONTROLLER_KEYS in its test_config_map.py)",
         "controller.extraArgs.*": "open map: flags of the controller",
         "controller.addHeaders.*": "open map: response headers",
         "controller.service.annotations.*": "open map: annotations",

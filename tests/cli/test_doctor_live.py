@@ -1,9 +1,6 @@
 """`anton doctor` on a real API server: nothing to say of a healthy network, and each fault put in is found first."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,15 +20,14 @@ from cli.edge_accounts import DEVICE, DNS_RECORD, TUNNEL
 from cli.program import Program
 from rehearsal.accounts.store import Account, Accounts, Record
 from tests.support.configs import PROJECT
-from tests.support.control_plane import ApiError, ControlPlane
+from tests.support.control_plane import ControlPlane
 from tests.support.doctor import in_base64, issued
 from tests.support.engine import Stack
+from tests.support.live_changes import account, added, changed, scaled
 
 pytestmark = pytest.mark.cluster
 
 INTERNAL, GATEWAY = "internal-ingress-nginx", "k8s-gateway"
-
-Change = Callable[[dict[str, Any]], None]
 
 
 @pytest.fixture(scope="module")
@@ -54,83 +50,6 @@ def healthy(program: Program, cluster: ControlPlane) -> list[Result]:
 def causes(program: Program, *names: str) -> list[Issue]:
     """What doctor names, causes first."""
     return explain(examined(program, *names))
-
-
-@contextmanager
-def changed(cluster: ControlPlane, path: str, change: Change, status: str = "") -> Iterator[None]:
-    """An object, or with `/status` the status of one, that somebody changed; put back in the end."""
-    before = deepcopy(cluster.get(path))
-    part = "status" if status else "spec" if "spec" in before else "data"
-    if "webhooks" in before:
-        part = "webhooks"
-    _put(cluster, path, status, change)
-    try:
-        yield
-    finally:
-        _put(cluster, path, status, lambda now: now.update({part: before.get(part, {})}))
-
-
-def _put(cluster: ControlPlane, path: str, status: str, change: Change) -> None:
-    """Controllers write as well: whoever comes second tries again."""
-    for attempt in range(10):
-        now = cluster.get(path)
-        change(now)
-        try:
-            cluster.request("PUT", path + status, now)
-        except ApiError as refused:
-            if refused.status != 409 or attempt == 9:
-                raise
-        else:
-            return
-
-
-@contextmanager
-def added(cluster: ControlPlane, path: str, manifest: Mapping[str, Any]) -> Iterator[None]:
-    """An object that somebody made; gone in the end."""
-    cluster.request("POST", path, manifest)
-    try:
-        yield
-    finally:
-        cluster.request("DELETE", f"{path}/{manifest['metadata']['name']}")
-
-
-@contextmanager
-def scaled(cluster: ControlPlane, name: str, replicas: int) -> Iterator[None]:
-    """A Deployment of namespace network with another number of pods."""
-    path = f"/apis/apps/v1/namespaces/network/deployments/{name}"
-
-    def settled(wanted: int) -> bool:
-        status = cluster.get(path)["status"]
-        slices = cluster.get("/apis/discovery.k8s.io/v1/namespaces/network/endpointslices")["items"]
-        serving = {
-            endpoint["targetRef"]["name"]
-            for entry in slices
-            for endpoint in entry.get("endpoints") or ()
-            if endpoint["targetRef"]["name"].startswith(f"{name}-")
-        }
-        return bool(status.get("readyReplicas", 0) == status.get("replicas", 0) == len(serving) == wanted)
-
-    before = cluster.get(path)["spec"]["replicas"]
-    with changed(cluster, path, lambda now: now["spec"].update(replicas=replicas)):
-        cluster.wait_for(lambda: settled(replicas), f"{name} at {replicas}")
-        yield
-    cluster.wait_for(lambda: settled(before), f"{name} at {before}")
-
-
-@contextmanager
-def account(program: Program) -> Iterator[Accounts]:
-    """The local accounts; what a test changes in them is put back."""
-    accounts = Accounts(Path(program.environment["ANTON_ACCOUNTS"]))
-    with accounts.transaction() as now:
-        before = now.all()
-    try:
-        yield accounts
-    finally:
-        with accounts.transaction() as now:
-            for record in now.all():
-                now.remove(record)
-            for record in before:
-                now.put(record)
 
 
 def connected(now: Account, connectors: int) -> None:

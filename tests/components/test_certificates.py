@@ -10,8 +10,8 @@ import pytest
 from components.certificates import Certificates, CertificatesArgs, cluster_issuer
 from settings.ingress import CertificateIssuer
 from settings.stack import Settings
-from tests.settings.test_settings import faults_of
 from tests.support.configs import STAND_IN_SECRETS, merged, settings_with
+from tests.support.faults import faults_of
 from tests.support.recorder import Registration, record
 
 pytestmark = pytest.mark.unit

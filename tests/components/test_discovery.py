@@ -1,7 +1,7 @@
 """Service discovery: what is registered, CoreDNS's text, the router's lines, and the rules.
 
 No CoreDNS runs here: its configuration is taken apart by a parser of the documented grammar, and the directives are
-compared with those that CoreDNS is built with. Chart values are proved by rendering (test_discovery_chart.py).
+compared with those that CoreDNS is built with. Chart values are proved by rendering (tests/charts/test_k8s_gateway.py).
 """
 
 import subprocess
@@ -16,9 +16,9 @@ from components.discovery.corefile import corefile, server_blocks
 from components.discovery.services import ServiceDiscovery, ServiceDiscoveryArgs, exports
 from settings.discovery import CoreDns, cluster_dns_address
 from settings.stack import Settings
-from tests.settings.test_settings import faults_of
 from tests.support.configs import merged, settings_with
 from tests.support.corefile import blocks, directives, parse
+from tests.support.faults import faults_of
 from tests.support.recorder import Registration, record
 from tests.support.tools import tool
 

@@ -17,10 +17,10 @@ from settings.errors import ConfigError
 from settings.load import parse
 from settings.stack import Settings
 from tests.components.test_alerts import EVERY_LAYER, cluster_config, every_layer
-from tests.settings.test_settings import faults_of
 from tests.support import edge
 from tests.support.alert_cases import CASES
 from tests.support.configs import PROJECT, STAND_IN_SECRETS, charts_without_files, merged, settings_with
+from tests.support.faults import faults_of
 from tests.support.metrics import METRICS, metrics_in
 from tests.support.recorder import Registration, record
 from tests.support.tools import tool

@@ -10,9 +10,9 @@ from components.policies.namespaces import ApplicationNamespaces, ApplicationNam
 from components.policies.network import NetworkPolicies, NetworkPoliciesArgs
 from settings.charts.model import CHART_VERSIONS
 from settings.stack import Settings
-from tests.settings.test_settings import faults_of
 from tests.support.configs import PROJECT, merged, settings_with
 from tests.support.edge import EDGE
+from tests.support.faults import faults_of
 from tests.support.recorder import Registration, record
 
 pytestmark = pytest.mark.unit

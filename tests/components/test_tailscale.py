@@ -1,79 +1,16 @@
 """TailscaleIngress: namespace, credentials, release, custom resources and their order; and the rules around them."""
 
-from dataclasses import replace
 from typing import Any
 
-import pulumi
 import pytest
 
-from components.tailscale.ingress import TailscaleIngress, TailscaleIngressArgs
-from settings.errors import ConfigError
-from settings.stack import Settings
+from components.tailscale.ingress import TailscaleIngress
 from tests.support.configs import STAND_IN_SECRETS, merged, settings_with
-from tests.support.recorder import Registration, record
+from tests.support.faults import faults_of
+from tests.support.recorder import record
+from tests.support.tailscale import EVERYTHING, built, dependencies, enabled, holds_secret, tailscale_arguments
 
 pytestmark = pytest.mark.unit
-
-EVERYTHING: dict[str, Any] = {
-    "discovery": {"enabled": True},
-    "tailscale": {
-        "enabled": True,
-        "proxyGroup": {"replicas": 2},
-        "connector": {"replicas": 2},
-        "tailnet": {
-            "policy": {
-                "tagOwners": {"tag:k8s-node": ["autogroup:admin"]},
-                "testMember": "someone@example.com",
-                "grants": {
-                    "members": {"src": ["autogroup:member"], "dst": ["tag:k8s"], "ip": ["tcp:443"]},
-                    "names": {"src": ["autogroup:member"], "dst": ["192.168.1.102"], "ip": ["53"]},
-                },
-            },
-            "magicDns": True,
-            "httpsCertificates": True,
-            "splitDns": {},
-            "searchPaths": ["example.com"],
-            "authKeys": {"nodes": {"tags": ["tag:k8s-node"]}},
-        },
-    },
-}
-
-
-def enabled(**values: Any) -> dict[str, Any]:
-    return {"tailscale": {"enabled": True, **values}}
-
-
-def tailscale_arguments(settings: Settings) -> TailscaleIngressArgs:
-    """What the program hands to the Tailscale component."""
-    secrets = {key: pulumi.Output.secret(value) for key, value in STAND_IN_SECRETS.items()}
-    return TailscaleIngressArgs.of(replace(settings, secrets=secrets))
-
-
-def built(change: dict[str, Any]) -> dict[str, Registration]:
-    settings = settings_with(change)
-    return {
-        entry.name.removeprefix("tailscale-"): entry
-        for entry in record(lambda: TailscaleIngress("tailscale", tailscale_arguments(settings)))
-    }
-
-
-def dependencies(registration: Registration) -> set[str]:
-    depends_on = registration.opts.depends_on
-    assert isinstance(depends_on, list)
-    return {entry._name.removeprefix("tailscale-") for entry in depends_on if isinstance(entry, pulumi.Resource)}
-
-
-def faults_of(change: dict[str, Any]) -> dict[str, str]:
-    with pytest.raises(ConfigError) as caught:
-        settings_with(change)
-    for problem in caught.value.problems:
-        assert problem.example not in (None, ""), f"{problem.key}: no example of what would pass"
-    return {problem.key: problem.reason for problem in caught.value.problems}
-
-
-def holds_secret(value: Any) -> bool:
-    """Whether the engine was told that a recorded input is secret: it then travels inside a marked object."""
-    return isinstance(value, dict) and pulumi.runtime.rpc._special_sig_key in value
 
 
 def test_operator_alone_is_a_namespace_its_credentials_the_release_and_one_proxy_class() -> None:

@@ -4,72 +4,23 @@ A stand-in may have less than upstream has (what nobody here looks at), but noth
 too, and what others rely on is compared for equality (`SAME`).
 """
 
-import json
 import re
-import runpy
 import shutil
-import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from components.cilium.network import CiliumNetworkArgs, cilium_values
 from rehearsal import chart_source
-from rehearsal.chart_source import ChartSource, stand_in_charts
-from settings.charts.find import find_charts
-from settings.charts.lock import LOCK, LockedChart, digest, read_lock
-from settings.charts.model import CHART_VERSIONS, Charts
-from tests.charts import test_values
+from rehearsal.chart_source import ChartSource
+from settings.charts.model import CHART_VERSIONS
 from tests.charts.test_tailscale_operator import faults
-from tests.charts.test_values import leaves
-from tests.support.configs import PROJECT, charts_without_files, merged, set_config, settings_with, stack_config
-from tests.support.live import ACCESS, APPLICATIONS
 from tests.support.pod_security import restricted_violations
-from tests.support.recorder import Registration, record
-from tests.support.rendering import Manifests, RenderError, chart_archive, render
-
-EVERY_LAYER = {"applications": APPLICATIONS, "cloudflare": {"access": ACCESS}, "monitoring": {"enabled": True}}
-
-SCALED = {"serviceType": "LoadBalancer", "autoscaling": {"maxReplicas": 3}}
-
-CHANGES: dict[str, dict[str, Any]] = {
-    "as shipped, every layer on": {},
-    "options on": {
-        "cilium": {
-            "loadBalancing": {"acceleration": "native"},
-            "bandwidthManager": {"bbr": True},
-            "encryption": {"enabled": True, "nodeEncryption": True},
-            "serviceMesh": {"envoyConfig": True},
-            "upgradeCompatibility": "1.19",
-        },
-        "loadBalancer": {"bgp": {"localAsn": 64513, "peers": {"router": {"address": "192.168.1.1", "asn": 64512}}}},
-        "ingress": {
-            "image": f"registry.example.com/ingress-nginx/controller:v1.15.1@sha256:{'0' * 64}",
-            "classes": {"external": SCALED, "internal": SCALED},
-        },
-        "tailscale": {"apiServerProxy": "auth", "proxyGroup": {"replicas": 2}},
-        "cloudflare": {"dns": {"externalDns": {"endpointObjects": True}}},
-    },
-    "one of each pod, little else": {
-        "monitoring": {"enabled": False},
-        "cluster": {"platform": "generic"},
-        "cilium": {
-            "hubble": {"enabled": False, "relay": False, "ui": False},
-            "routingMode": "tunnel",
-            "loadBalancing": {"mode": "snat", "algorithm": "random"},
-            "localRedirectPolicies": False,
-        },
-        "ingress": {"classes": {"external": {"replicas": 1}, "internal": {"replicas": 1}}},
-        "certificates": {"replicas": 1},
-    },
-}
-"""Changes of the shipped configuration with every layer on."""
+from tests.support.rendering import Manifests, chart_archive
+from tests.support.stand_in_charts import CHANGES, registered, releases, stand_in
 
 SAME = (
     "metadata.labels",
@@ -112,53 +63,6 @@ ON_PURPOSE = {
     "*CustomResourceDefinition * spec.versions.*.schema": "compared field by field, see below",
 }
 """Differences that are meant, as patterns with the reason."""
-
-
-@dataclass(frozen=True)
-class Release:
-    """A release as the program asks for it."""
-
-    chart: str
-    name: str
-    namespace: str
-    values: Mapping[str, Any]
-
-    def rendered(self, archive: Path) -> Manifests:
-        return render(archive, self.name, self.namespace, self.values)
-
-
-@cache
-def registered(title: str) -> tuple[Registration, ...]:
-    """What the program registers under a configuration of `CHANGES`."""
-    config = merged(merged(stack_config(), EVERY_LAYER), CHANGES[title])
-
-    def build() -> None:
-        set_config(config)
-        runpy.run_path(str(PROJECT / "__main__.py"))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("settings.load.find_charts", charts_without_files)
-        return tuple(record(build, {name: node["address"] for name, node in config["physical"]["nodes"].items()}))
-
-
-def releases(title: str) -> Iterator[Release]:
-    """The releases of a configuration."""
-    for entry in registered(title):
-        if entry.type == "kubernetes:helm.sh/v3:Release":
-            archive, inputs = Path(entry.inputs["chart"]).name, entry.inputs
-            name = archive.removesuffix(f"-{inputs['version']}.tgz")
-            # In one order, as the same values are rendered once.
-            values = json.loads(json.dumps(inputs["values"], sort_keys=True))
-            yield Release(name, inputs["name"], inputs["namespace"], values)
-
-
-@pytest.fixture(scope="session")
-def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> ChartSource:
-    return stand_in_charts(tmp_path_factory.mktemp("stand-in-charts"))
-
-
-def stand_in(source: ChartSource, chart: str, version: str | None = None) -> Path:
-    return source.folder / f"{chart}-{version or CHART_VERSIONS[chart]}.tgz"
 
 
 # Comparing two renderings
@@ -397,139 +301,3 @@ def test_definitions_take_every_custom_resource_of_the_program(stand_ins: ChartS
         schema = known[each["kind"], each["apiVersion"]]
         assert not schema.get("x-kubernetes-preserve-unknown-fields"), "it would take anything"
         assert not list(faults(each["spec"], schema, each["kind"])), "dropped without a word, or refused"
-
-
-# Values
-
-
-def emitted(chart: str) -> set[str]:
-    """Every path of values that the program sets for a chart."""
-    values = [each.values for title in CHANGES for each in releases(title) if each.chart == chart]
-    if chart in ("cilium", "ingress-nginx"):
-        values += [each.values for each in test_values.emitted(chart)]
-    return {".".join(path) for each in values for path, _ in leaves(each)}
-
-
-def listed_paths(chart: Path) -> set[str]:
-    """Every path of a stand-in's values.yaml."""
-    return {".".join(path) for path, _ in leaves(yaml.safe_load((chart / "values.yaml").read_text()))}
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize("chart", CHART_VERSIONS)
-def test_values_are_exactly_those_that_the_program_sets(chart: str) -> None:
-    own, set_ = listed_paths(chart_source.CHARTS / chart), emitted(chart)
-    assert not [path for path in set_ if not any(path == each or path.startswith(f"{each}.") for each in own)], (
-        "a stand-in would ignore these without a word"
-    )
-    assert not [each for each in own if not any(path == each or path.startswith(f"{each}.") for path in set_)], (
-        "nobody sets these"
-    )
-
-
-WITHOUT_EFFECT = {
-    "prometheus.serviceMonitor.trustCRDsExist": "the cluster is never asked for definitions here",
-    "upgradeCompatibility": "changes defaults that upstream had in older versions",
-    "authentication.mutual.spire.enabled": "refused with authentication.enabled",
-    "authentication.mutual.spire.install.enabled": "refused with authentication.enabled",
-}
-
-
-def is_read(path: list[str], templates: str) -> bool:
-    """Whether templates name a value, or copy one that holds it as it is."""
-    copied = any(re.search(rf"toYaml [^|}}]*\.{key}\b", templates) for key in path)
-    return copied or re.search(rf"\.{path[-1]}\b", templates) is not None
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize("chart", CHART_VERSIONS)
-def test_every_value_is_read(chart: str) -> None:
-    folder = chart_source.CHARTS / chart
-    templates = "".join(path.read_text() for path in folder.glob("templates/*"))
-    idle = {path for path in listed_paths(folder) if not is_read(path.split("."), templates)}
-    assert idle <= WITHOUT_EFFECT.keys()
-
-
-@pytest.mark.render
-@pytest.mark.parametrize("option", ["gatewayApi", "mutualAuthentication"])
-def test_option_that_a_stand_in_has_not_is_refused_with_a_remedy(stand_ins: ChartSource, option: str) -> None:
-    wanted = settings_with({"cilium": {"serviceMesh": {option: True, "envoyConfig": True}}})
-    values = cilium_values(CiliumNetworkArgs.of(wanted))
-    with pytest.raises(RenderError, match="set CHARTS_DIR"):
-        render(stand_in(stand_ins, "cilium"), "cilium", "kube-system", values)
-
-
-# Where charts come from
-
-
-@pytest.mark.unit
-def test_packaging_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    first, second = stand_in_charts(tmp_path / "a"), stand_in_charts(tmp_path / "b")
-    assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == {
-        path.name: path.read_bytes() for path in second.folder.iterdir()
-    }
-
-
-@pytest.mark.unit
-def test_every_locked_chart_has_its_stand_in(stand_ins: ChartSource) -> None:
-    locked, own = read_lock(PROJECT / "charts.lock"), read_lock(stand_ins.folder / "charts.lock")
-    assert [(each.name, each.version) for each in own] == [(each.name, each.version) for each in locked]
-    assert not {each.sha256 for each in own} & {each.sha256 for each in locked}
-    for each in own:
-        with tarfile.open(stand_ins.folder / each.archive) as archive:
-            content = archive.extractfile(f"{each.name}/Chart.yaml")
-            assert content is not None
-            chart = yaml.safe_load(content)
-        assert (chart["name"], chart["version"]) == (each.name, each.version)
-
-
-@pytest.mark.unit
-def test_charts_dir_comes_first_then_the_shared_folder_then_the_stand_ins(tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    project.mkdir()
-    assert chart_source.choose({}, project).kind == "stand-in"
-    assert chart_source.choose({"CHARTS_DIR": ""}, project).folder == project / ".cache/rehearsal/charts"
-    (tmp_path / "shared/charts").mkdir(parents=True)
-    shared = chart_source.choose({}, project)
-    assert (shared.kind, shared.settings) == ("upstream", {"folder": str(tmp_path / "shared/charts")})
-    assert str(shared) == f"upstream charts from {tmp_path / 'shared/charts'}"
-    (tmp_path / "shared/charts/charts.lock").touch()
-    locked = chart_source.choose({}, project)
-    assert locked == shared
-    assert str(locked) == f"upstream charts from {tmp_path / 'shared/charts'} with its own charts.lock"
-    (project / "own").mkdir()
-    assert chart_source.choose({"CHARTS_DIR": "own"}, project).folder == project / "own"
-    with pytest.raises(NotADirectoryError, match="CHARTS_DIR=nowhere"):
-        chart_source.choose({"CHARTS_DIR": "nowhere"}, project)
-
-
-@pytest.mark.unit
-def test_stand_in_and_upstreams_chart_of_a_version_never_take_each_others_place(
-    stand_ins: ChartSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    upstream = tmp_path / "upstream"
-    upstream.mkdir()
-    shutil.copytree(chart_source.CHARTS / "k8s-gateway", copy := tmp_path / "k8s-gateway")
-    (copy / "values.yaml").write_text("upstream: true\n")
-    content = chart_source.archive(copy, "3.7.2")
-    (upstream / "k8s-gateway-3.7.2.tgz").write_bytes(content)
-    (upstream / LOCK).write_text(LockedChart("k8s-gateway", "3.7.2", digest(content)).as_toml())
-    monkeypatch.setattr("settings.charts.find.PROJECT", tmp_path)
-    for _ in range(2):
-        paths = []
-        for group in ({"folder": str(upstream)}, stand_ins.settings):
-            found, problems = find_charts(Charts.model_validate(group), ("k8s-gateway",), None)
-            assert not problems
-            paths.append(found["k8s-gateway"].path)
-        assert (tmp_path / paths[0]).read_bytes() == content
-        assert (tmp_path / paths[1]).read_bytes() == stand_in(stand_ins, "k8s-gateway").read_bytes()
-
-
-@pytest.mark.unit
-def test_stand_in_is_no_chart_of_the_projects_own_lock(
-    stand_ins: ChartSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copy(PROJECT / "charts.lock", tmp_path)
-    monkeypatch.setattr("settings.charts.find.PROJECT", tmp_path)
-    _, problems = find_charts(Charts(folder=str(stand_ins.folder), lock="charts.lock"), ("external-dns",), None)
-    assert "is not the chart that was reviewed" in problems[0].reason

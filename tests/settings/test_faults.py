@@ -1,77 +1,14 @@
-"""Reports of faults: one clear error for each, and no error that is not there."""
+"""Faults are found: one clear error for each wherever it stands, all in one report, and no error that is not there."""
 
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
 import pytest
-import yaml
 
-from settings.errors import ConfigError
-from settings.fields import Problem
-from settings.load import load, parse
-from tests.support.configs import (
-    PROJECT,
-    STAND_IN_SECRETS,
-    charts_without_files,
-    merged,
-    set_config,
-    settings_with,
-    stack_config,
-)
+from tests.support.configs import merged, stack_config
+from tests.support.faults import EVERY_LAYER, below, faults_of, holder, key_of, paths, problems, the_only_problem
 
 pytestmark = pytest.mark.unit
-
-Path = tuple[str | int, ...]
-
-EVERY_LAYER: dict[str, Any] = merged(
-    stack_config(), yaml.safe_load((PROJECT / "tests/profiles/every-layer.yaml").read_text())
-)
-
-
-def problems(raw: dict[str, Any]) -> list[Problem]:
-    try:
-        parse(raw, charts_without_files, STAND_IN_SECRETS)
-    except ConfigError as error:
-        return error.problems
-    return []
-
-
-def the_only_problem(change: dict[str, Any], base: dict[str, Any] | None = None) -> Problem:
-    found = problems(merged(base or stack_config(), change))
-    assert len(found) == 1, [(problem.key, problem.reason) for problem in found]
-    return found[0]
-
-
-def shown(change: dict[str, Any]) -> str:
-    with pytest.raises(ConfigError) as caught:
-        settings_with(change, stack_config())
-    return str(caught.value)
-
-
-def below(*path: str, value: Any) -> dict[str, Any]:
-    """A change of one value."""
-    for step in reversed(path):
-        value = {step: value}
-    return dict(value)
-
-
-def paths(value: Any, at: Path = ()) -> Iterator[Path]:
-    if at:
-        yield at
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for step, inner in items:
-        yield from paths(inner, (*at, step))
-
-
-def key_of(path: Path) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
-
-
-def holder(raw: Any, path: Path) -> Any:
-    for step in path[:-1]:
-        raw = raw[step]
-    return raw
 
 
 class TestOneFaultIsOneError:
@@ -228,168 +165,6 @@ def test_list_items_keep_their_places_when_one_before_them_is_at_fault() -> None
     assert "belongs to cloudflare.tunnel.rules[1]" in found["cloudflare.dns.records.status.name"]
 
 
-class TestSecretInTheWrongPlace:
-    @pytest.mark.parametrize(
-        ("change", "points_to"),
-        [
-            (below("cloudflare", "apiToken", value="abcdef"), "cloudflareApiToken"),
-            (below("cloudflare", "tunnel", "secret", value="abcdef"), "cloudflareTunnelSecret"),
-            (below("tailscale", "oauthClientSecret", value="abcdef"), "tailscaleOperatorClientSecret"),
-            (below("monitoring", "password", value="abcdef"), "docs/secrets.md"),
-            (below("cloudflareToken", value="abcdef"), "cloudflareApiToken"),
-            (below("cloudflare", "credentials", value={"id": "abcdef"}), "docs/secrets.md"),
-            (below("cloudflare", "login", value={"api_key": "abcdef"}), "known: access"),
-        ],
-    )
-    def test_it_is_not_shown_and_the_right_one_named(self, change: dict[str, Any], points_to: str) -> None:
-        report = shown(change)
-        assert "abcdef" not in report
-        assert points_to in report
-
-    def test_nothing_of_a_group_with_something_encrypted_is_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """`pulumi config set --secret --path cloudflare.zoneId` makes the whole group a secret, decrypted for us."""
-        monkeypatch.setattr("settings.load.find_charts", charts_without_files)
-        set_config(merged(stack_config(), {"cloudflare": {"zoneId": "fedcba98"}, "physical": {"gateway": "10.0.0.1"}}))
-        encrypted = {"anton-network:cloudflare", *(f"anton-network:{key}" for key in STAND_IN_SECRETS)}
-        monkeypatch.setattr("settings.load.is_config_secret", encrypted.__contains__)
-        with pytest.raises(ConfigError) as caught:
-            load()
-        assert "anton-network:cloudflare.zoneId\n    value:   (not shown)" in str(caught.value)
-        assert "fedcba98" not in str(caught.value)
-        assert "value:   10.0.0.1" in str(caught.value)
-
-    def test_in_plain_text_it_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("settings.load.find_charts", charts_without_files)
-        set_config(stack_config())
-        monkeypatch.setattr("settings.load.is_config_secret", lambda key: not key.endswith("TunnelSecret"))
-        with pytest.raises(ConfigError) as caught:
-            load()
-        (problem,) = caught.value.problems
-        assert problem.key == "cloudflareTunnelSecret"
-        assert "in plain text" in problem.reason
-        assert STAND_IN_SECRETS["cloudflareTunnelSecret"] not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "key", "example"),
-    [
-        (below("networkPolicies", "namespaces", "Media", value={}), "Media", "production"),
-        (below("ingress", "classes", "Internal", value={}), "Internal", "internal"),
-        (
-            below("cloudflare", "dns", "records", "Oo", value={"name": "a.example.com", "type": "TXT", "content": "x"}),
-            "Oo",
-            "spf",
-        ),
-        (below("tailscale", "tailnet", "authKeys", "Nodes", value={"tags": ["tag:k8s"]}), "Nodes", "nodes"),
-        (
-            below("tailscale", "tailnet", "policy", "tagOwners", "k8s", value=["autogroup:admin"]),
-            "k8s",
-            "tag:k8s-node",
-        ),
-        (below("tailscale", "tailnet", "policy", "groups", "admins", value=["a@anton.dev"]), "admins", "group:admins"),
-        (below("discovery", "coredns", "zones", "Bad_zone", value=["1.1.1.1"]), "Bad_zone", "home.arpa"),
-        (
-            below("networkPolicies", "namespaces", "production", "metrics", "M", value={"port": 1, "labels": {}}),
-            "M",
-            None,
-        ),
-    ],
-)
-def test_faulty_name_is_shown_with_an_example_of_a_name(change: dict[str, Any], key: str, example: str | None) -> None:
-    found = [problem for problem in problems(merged(EVERY_LAYER, change)) if problem.key.endswith(f".{key}")]
-    assert [problem.value for problem in found] == [key]
-    assert isinstance(found[0].example, str)
-    assert found[0].example == (example or found[0].example)
-
-
-def test_example_of_a_list_is_a_list() -> None:
-    for path in (
-        ("cloudflare", "access", "policies", "staff", "emails"),
-        ("cloudflare", "access", "policies", "staff", "emailDomains"),
-        ("cloudflare", "zone", "certificatePacks", "apps", "hosts"),
-    ):
-        example = the_only_problem(below(*path, value="x.example.com")).example
-        assert isinstance(example, list), path
-        assert isinstance(example[0], str)
-
-
-class TestWording:
-    @pytest.mark.parametrize(
-        ("path", "value", "reason"),
-        [
-            ("cluster.domain", 5, "must be text; a number needs quotes to be text"),
-            ("cluster.domain", {"a": 1}, "must be text"),
-            ("cluster.domain", ["a"], "must be text"),
-            ("monitoring.enabled", "maybe", "must be true or false"),
-            ("monitoring.enabled", 3, "must be true or false"),
-            ("physical.mtu", "large", "must be a whole number"),
-            ("physical.mtu", 1500.5, "must be a whole number"),
-            ("physical.mtu", True, "must be a number"),
-            ("physical.mtu", 5, "must be 1280 or more"),
-            ("cilium.operator.replicas", {}, "must be a whole number"),
-            ("cilium.bpfMaps.dynamicSizeRatio", "half", "must be a number"),
-            ("cilium.operator", [], "must be a mapping (key: value)"),
-            ("physical.dnsServers", "1.1.1.1", "must be a list"),
-            ("physical", "x", "must be a mapping (key: value)"),
-            ("applications", ["a"], "must be a mapping (key: value)"),
-        ],
-    )
-    def test_reasons_are_plain(self, path: str, value: Any, reason: str) -> None:
-        found = {
-            problem.key: problem.reason
-            for problem in problems(merged(stack_config(), below(*path.split("."), value=value)))
-        }
-        assert found[path] == reason
-
-    def test_null_is_said_to_be_empty(self) -> None:
-        raw = stack_config() | {"discovery": None, "cilium": {"operator": None, "routingMode": None}}
-        found = {problem.key: problem.reason for problem in problems(raw)}
-        mapping = "is empty (null); a mapping without values is written {}"
-        assert found == {
-            "discovery": mapping,
-            "cilium.operator": mapping,
-            "cilium.routingMode": "is empty (null)",
-        }
-
-    def test_numbers_as_names_are_taken_as_text(self) -> None:
-        entry = {"ingressClass": "internal", "namespace": "production", "port": "x"}
-        raw = stack_config() | {"applications": {1: entry}}
-        assert [problem.key for problem in problems(raw)] == ["applications.1.port"]
-
-    def test_missing_values_are_shown_in_one_way(self) -> None:
-        change: dict[str, Any] = {"physical": {"gateway": None}, "cloudflare": {"zoneId": None}}
-        report = shown(change)
-        assert "physical.gateway\n    value:   (none)" in report
-        assert "cloudflare.zoneId\n    value:   (none)" in report
-        assert "null" not in report
-
-    def test_advice_is_shown_without_quotes_and_values_with_those_they_need(self) -> None:
-        report = shown(
-            {
-                "certificates": {"letsencrypt": {"environment": "staging"}},
-                "cilium": {"upgradeCompatibility": 1.19},
-                "cloudflare": {"tunnel": {"rules": [{"host": "a.example.com", "service": "http://a.production.svc"}]}},
-            }
-        )
-        assert "example: production; until then cloudflare.enabled: false, or" in report
-        assert 'example: "1.19"' in report
-        assert (
-            "example: a flow under networkPolicies.namespaces.production.flows with source: {namespace: network, "
-            "labels: {" in report
-        )
-
-    def test_no_reason_is_a_regular_expression(self) -> None:
-        for path in paths(EVERY_LAYER):
-            raw = deepcopy(EVERY_LAYER)
-            at = holder(raw, path)
-            if not isinstance(at[path[-1]], str):
-                continue
-            at[path[-1]] = "\x00{?}"
-            for problem in problems(raw):
-                assert "^" not in problem.reason, problem
-                assert "is not written as the example is" not in problem.reason, f"no Form says what {problem.key} is"
-
-
 class TestLayersThatAreOff:
     """Single values are always judged; rules across layers judge only layers that are on."""
 
@@ -447,9 +222,38 @@ class TestWhatHasNoEffectIsRefused:
         assert "applications.a" in problem.reason
 
 
-def test_garbled_texts_read_well() -> None:
-    routes = below("tailscale", "connector", "routes", value=["192.168.1.0/24"])
-    reason = the_only_problem(routes).reason
-    assert reason.startswith(
-        "holds the whole node subnet with addresses that are no service's: 192.168.1.0 (the network address), "
+def test_all_faults_of_all_layers_come_in_one_report() -> None:
+    found = faults_of(
+        {
+            "physical": {
+                "gateway": "10.0.0.1",
+                "nodes": {"k8s-1": {"mac": "x"}, "k8s-2": {"address": "192.168.1.1000"}},
+            },
+            "cluster": {"domain": "anton.local"},
+            "cilium": {"routingMode": "tunnel", "devices": ["tailscale0"]},
+            "ingress": {"classes": {"internal": {"replicas": 9, "tuning": {"gzipLevel": 12}}}},
+        }
     )
+    assert {
+        "physical.gateway",
+        "physical.nodes.k8s-1.mac",
+        "physical.nodes.k8s-2.address",
+        "cluster.domain",
+        "cilium.loadBalancing.mode",
+        "cilium.devices",
+        "ingress.classes.internal.tuning.gzipLevel",
+    } <= found.keys()
+
+
+def test_unreadable_pool_causes_no_fault_that_is_not_there() -> None:
+    """Without its pool, every fixed address would lie in none."""
+    found = faults_of({"loadBalancer": {"pools": {"lan": {"start": "192.168.1.1o2"}}}})
+    assert found.keys() == {"loadBalancer.pools.lan.start"}
+
+
+def test_unreadable_node_causes_no_fault_that_is_not_there() -> None:
+    """Leaving the node out of the count would report a quorum of two and too many replicas."""
+    found = faults_of(
+        {"physical": {"nodes": {"k8s-3": {"mac": "x"}}}, "ingress": {"classes": {"internal": {"replicas": 3}}}}
+    )
+    assert found.keys() == {"physical.nodes.k8s-3.mac"}

@@ -6,8 +6,9 @@ import pytest
 
 from settings import secrets
 from settings.errors import ConfigError
-from settings.load import parse
-from tests.support.configs import PROJECT, STAND_IN_SECRETS, charts_without_files, merged, stack_config
+from settings.load import load, parse
+from tests.support.configs import PROJECT, STAND_IN_SECRETS, charts_without_files, merged, set_config, stack_config
+from tests.support.faults import below, shown
 
 pytestmark = pytest.mark.unit
 
@@ -75,3 +76,45 @@ def test_every_secret_is_documented() -> None:
     page = (PROJECT / "docs/secrets.md").read_text()
     for secret in secrets.SECRETS:
         assert f"`{secret.key}`" in page
+
+
+class TestSecretInTheWrongPlace:
+    @pytest.mark.parametrize(
+        ("change", "points_to"),
+        [
+            (below("cloudflare", "apiToken", value="abcdef"), "cloudflareApiToken"),
+            (below("cloudflare", "tunnel", "secret", value="abcdef"), "cloudflareTunnelSecret"),
+            (below("tailscale", "oauthClientSecret", value="abcdef"), "tailscaleOperatorClientSecret"),
+            (below("monitoring", "password", value="abcdef"), "docs/secrets.md"),
+            (below("cloudflareToken", value="abcdef"), "cloudflareApiToken"),
+            (below("cloudflare", "credentials", value={"id": "abcdef"}), "docs/secrets.md"),
+            (below("cloudflare", "login", value={"api_key": "abcdef"}), "known: access"),
+        ],
+    )
+    def test_it_is_not_shown_and_the_right_one_named(self, change: dict[str, Any], points_to: str) -> None:
+        report = shown(change)
+        assert "abcdef" not in report
+        assert points_to in report
+
+    def test_nothing_of_a_group_with_something_encrypted_is_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`pulumi config set --secret --path cloudflare.zoneId` makes the whole group a secret, decrypted for us."""
+        monkeypatch.setattr("settings.load.find_charts", charts_without_files)
+        set_config(merged(stack_config(), {"cloudflare": {"zoneId": "fedcba98"}, "physical": {"gateway": "10.0.0.1"}}))
+        encrypted = {"anton-network:cloudflare", *(f"anton-network:{key}" for key in STAND_IN_SECRETS)}
+        monkeypatch.setattr("settings.load.is_config_secret", encrypted.__contains__)
+        with pytest.raises(ConfigError) as caught:
+            load()
+        assert "anton-network:cloudflare.zoneId\n    value:   (not shown)" in str(caught.value)
+        assert "fedcba98" not in str(caught.value)
+        assert "value:   10.0.0.1" in str(caught.value)
+
+    def test_in_plain_text_it_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("settings.load.find_charts", charts_without_files)
+        set_config(stack_config())
+        monkeypatch.setattr("settings.load.is_config_secret", lambda key: not key.endswith("TunnelSecret"))
+        with pytest.raises(ConfigError) as caught:
+            load()
+        (problem,) = caught.value.problems
+        assert problem.key == "cloudflareTunnelSecret"
+        assert "in plain text" in problem.reason
+        assert STAND_IN_SECRETS["cloudflareTunnelSecret"] not in str(caught.value)

@@ -69,6 +69,11 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
+def ingress(name: str, **values: Any) -> dict[str, Any]:
+    """A change of one ingress class."""
+    return {"ingress": {"classes": {name: values}}}
+
+
 def charts_without_files(
     model: Charts, names: tuple[str, ...], default_folder: str | None = None
 ) -> tuple[dict[str, Chart], list[Problem]]:

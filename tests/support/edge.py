@@ -55,6 +55,11 @@ class EdgeRecorder(Recorder):
         return {**args.args, "token": TOKEN}, []
 
 
+def zone(plan: str = "free", **values: Any) -> dict[str, Any]:
+    """A change of the zone, on a plan."""
+    return {"cloudflare": {"plan": plan, "zone": values}}
+
+
 def edge_settings(change: Mapping[str, Any] | None = None) -> Settings:
     """Valid settings with the edge on."""
     return settings_with(merged(EDGE, change or {}))

@@ -25,6 +25,9 @@ from tests.support.configs import PROJECT, charts_folder
 
 Manifest = Mapping[str, Any]
 
+CLASSES = ("external", "internal")
+"""The shipped ingress classes with a controller each."""
+
 # The safe loader in C, ten times faster; a PyYAML built without libyaml does not have it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

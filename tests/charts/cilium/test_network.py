@@ -1,7 +1,7 @@
-"""What Cilium's chart makes of the shipped configuration: one test for each row of the specification and of the facts.
+"""What Cilium's chart makes of the shipped configuration: the network, what agents ask of nodes, the release.
 
-Names with `spec` are rows of the specification; the others are rows of facts sections 0 to 2. Options that the shipped
-configuration leaves off are in test_cilium_options_chart.py.
+Names with `spec` are rows of the specification; the others are rows of facts sections 0 to 2. Hubble and metrics are in
+test_monitoring.py, options that the shipped configuration leaves off in test_options.py.
 """
 
 import tarfile
@@ -13,18 +13,6 @@ from tests.support.configs import running_cluster_config, settings_with
 from tests.support.rendering import Manifest, Manifests, chart_archive, render_cilium
 
 pytestmark = pytest.mark.render
-
-
-@pytest.fixture(scope="module")
-def chart() -> Manifests:
-    """The release as shipped."""
-    return render_cilium(settings_with())
-
-
-@pytest.fixture(scope="module")
-def config(chart: Manifests) -> dict[str, str]:
-    """What the agents and the operator read at start."""
-    return dict(chart.data("cilium-config"))
 
 
 @pytest.fixture(scope="module")
@@ -221,26 +209,6 @@ def test_l2_announcements_may_hold_leases(chart: Manifests) -> None:
     assert granted, "the agents could not agree on who announces an address"
 
 
-def test_hubble_records_flows_behind_relay_and_ui(chart: Manifests, config: dict[str, str]) -> None:
-    assert config["enable-hubble"] == "true"
-    assert chart.get("Service", "hubble-relay")["spec"]["ports"][0]["port"] == 80
-    assert chart.get("Service", "hubble-ui")["spec"]["ports"][0]["port"] == 80
-    assert {"hubble-relay", "hubble-ui"} <= chart.names("Deployment")
-
-
-def test_hubble_metrics_are_on_9965_and_not_on_9090(chart: Manifests, config: dict[str, str]) -> None:
-    assert config["hubble-metrics"].split() == ["dns", "drop", "tcp", "flow", "port-distribution", "icmp", "httpV2"]
-    assert config["enable-hubble-open-metrics"] == "true"
-    assert config["hubble-metrics-server"] == ":9965"
-    service = chart.get("Service", "hubble-metrics")["spec"]
-    assert (service["clusterIP"], service["ports"][0]["port"]) == ("None", 9965)
-
-
-def test_hubble_certificates_are_made_in_the_cluster(chart: Manifests) -> None:
-    assert chart.get("CronJob", "hubble-generate-certs")["spec"]["schedule"], "certificates would expire"
-    assert not chart.of("Secret"), "the chart would make new keys, and a change, on every preview"
-
-
 def test_rendering_twice_gives_the_same_manifests(chart: Manifests) -> None:
     again = render_cilium(settings_with(), fresh=True)
     assert again.text == chart.text, "every preview would show a change"
@@ -275,50 +243,6 @@ def test_agents_are_replaced_one_node_at_a_time(name: str, chart: Manifests) -> 
 def test_changed_configuration_rolls_out_by_itself(chart: Manifests, kind: str, name: str) -> None:
     annotations = chart.get(kind, name)["spec"]["template"]["metadata"]["annotations"]
     assert "cilium.io/cilium-configmap-checksum" in annotations, "pods would keep the old configuration"
-
-
-def test_agent_metrics_are_on_9962_under_a_port_named_metrics(chart: Manifests, config: dict[str, str]) -> None:
-    """Facts 2.2: the documented monitor selects k8s-app=cilium and a port `prometheus`; neither would match."""
-    assert config["prometheus-serve-addr"] == ":9962"
-    port = chart.get("Service", "cilium-agent")["spec"]["ports"][0]
-    assert (port["name"], port["port"], port["targetPort"]) == ("metrics", 9962, "prometheus")
-    monitor = chart.get("ServiceMonitor", "cilium-agent")["spec"]
-    assert monitor["selector"]["matchLabels"] == {"app.kubernetes.io/name": "cilium-agent"}
-    assert monitor["endpoints"][0]["port"] == "metrics"
-
-
-def test_operator_metrics_are_on_9963(chart: Manifests, config: dict[str, str]) -> None:
-    assert config["operator-prometheus-serve-addr"] == ":9963"
-    assert chart.get("Service", "cilium-operator")["spec"]["ports"][0]["port"] == 9963
-    assert chart.get("ServiceMonitor", "cilium-operator")["spec"]["endpoints"][0]["port"] == "metrics"
-
-
-def test_envoy_metrics_are_on_9964(chart: Manifests) -> None:
-    port = chart.get("Service", "cilium-envoy")["spec"]["ports"][0]
-    assert (port["name"], port["port"]) == ("envoy-metrics", 9964)
-    assert chart.get("ServiceMonitor", "cilium-envoy")["spec"]["endpoints"][0]["port"] == "envoy-metrics"
-
-
-def test_hubble_has_a_service_monitor(chart: Manifests) -> None:
-    assert chart.get("ServiceMonitor", "hubble")["spec"]["endpoints"][0]["port"] == "hubble-metrics"
-
-
-def test_prometheus_finds_every_service_monitor_by_its_label(chart: Manifests) -> None:
-    monitors = chart.of("ServiceMonitor")
-    assert {"cilium-agent", "cilium-operator", "hubble"} <= chart.names("ServiceMonitor")
-    for monitor in monitors:
-        name = monitor["metadata"]["name"]
-        assert monitor["metadata"]["labels"]["release"] == "kube-prometheus-stack", f"{name} would not be scraped"
-
-
-def test_dashboards_carry_the_label_that_grafana_looks_for(chart: Manifests) -> None:
-    found = {
-        manifest["metadata"]["name"]
-        for manifest in chart.of("ConfigMap")
-        if manifest["metadata"].get("labels", {}).get("grafana_dashboard") == "1"
-    }
-    assert {"cilium-dashboard", "cilium-operator-dashboard", "hubble-dashboard"} <= found
-    assert len(found) == 6, "one for the agent, one for the operator, four for Hubble"
 
 
 def test_state_is_never_wiped_at_start(config: dict[str, str]) -> None:
