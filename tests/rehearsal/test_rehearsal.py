@@ -135,7 +135,7 @@ def test_programs_are_found_without_their_pid_files(plane: ControlPlane) -> None
 
 
 def test_fake_nodes_are_not_given_up_on_a_machine_that_stands_still(plane: ControlPlane) -> None:
-    """kwok makes a pod ready once: what the node controller makes unready would stay so (seen after 50 s without kwok)."""
+    """kwok makes a pod ready once: what the node controller makes unready, after 50 s without kwok, would stay so."""
     command = " ".join(psutil.Process(plane.running()["kube-controller-manager"]).cmdline())
     hours = re.search(r"--node-monitor-grace-period=(\d+)h", command)
     assert hours and int(hours[1]) > 24
