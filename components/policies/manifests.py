@@ -7,7 +7,7 @@ entities such as the nodes or the API server, HTTP rules, and domains.
 from collections.abc import Iterator
 from typing import Any
 
-from settings.policies.traffic import Allow, Domains, Entities, Networks, Peer, Pods, Policy
+from settings.policies.traffic import Allow, Domains, Entities, HttpMatch, Networks, Peer, Pods, Policy
 
 
 def native_spec(policy: Policy) -> dict[str, Any]:
@@ -85,8 +85,14 @@ def _cilium_ports(allow: Allow) -> dict[str, Any]:
         return {}
     rules: dict[str, Any] = {}
     if allow.http:
-        rules = {"rules": {"http": [match.manifest() for match in allow.http]}}
+        rules = {"rules": {"http": [_http_rule(match) for match in allow.http]}}
     if allow.learn_names:
         rules = {"rules": {"dns": [{"matchPattern": "*"}]}}
     ports = [{"port": str(port.number), "protocol": port.protocol.value} for port in allow.ports]
     return {"toPorts": [{"ports": ports, **rules}]}
+
+
+def _http_rule(match: HttpMatch) -> dict[str, Any]:
+    headers = [f"{name}: {value}" if value else name for name, value in match.headers.items()]
+    rule = {"method": match.method, "path": match.path, "headers": headers}
+    return {key: value for key, value in rule.items() if value}

@@ -17,6 +17,11 @@ from settings.charts.model import CHART_VERSIONS, Chart, Charts
 from settings.fields import Problem
 from settings.parsing import unknown_key
 
+PROJECT = Path(__file__).resolve().parents[2]
+
+ChartFinder = Callable[[Charts, tuple[str, ...]], tuple[dict[str, Chart], list[Problem]]]
+"""From the settings of charts and the names of those in use to the charts by name, and one problem for each missing."""
+
 CACHE = Path(".cache/charts")
 """Where charts are kept, relative to the project: `<key of its content>/<name>-<version>.tgz`."""
 
@@ -69,12 +74,6 @@ def _remedies(entry: LockedChart, lock: Lock) -> str:
         f"with the publisher's: `{lock.command(entry.name, entry.version)}`; or put {entry.archive} into a folder, run "
         f"`make lock FOLDER=FOLDER` {bring}"
     )
-
-
-PROJECT = Path(__file__).resolve().parents[2]
-
-ChartFinder = Callable[[Charts, tuple[str, ...]], tuple[dict[str, Chart], list[Problem]]]
-"""From the settings of charts and the names of those in use to the charts by name, and one problem for each missing."""
 
 
 def find_charts(

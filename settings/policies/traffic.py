@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
-from typing import Any
 
 from settings.fields import Protocol
 
@@ -63,12 +62,6 @@ class HttpMatch:
     method: str | None = None
     path: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-
-    def manifest(self) -> dict[str, Any]:
-        """The rule as `toPorts.rules.http` takes it."""
-        headers = [f"{name}: {value}" if value else name for name, value in self.headers.items()]
-        rule = {"method": self.method, "path": self.path, "headers": headers}
-        return {key: value for key, value in rule.items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)
