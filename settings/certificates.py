@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from settings.fields import DnsLabel, Form, Model, Problem, ResourceAmounts, Resources, over
+from settings.fields import DnsLabel, Form, Model, Problem, ResourceAmounts, Resources, below, over
 from settings.ingress import CertificateIssuer
 
 
@@ -141,7 +141,7 @@ class CertManager(Model):
             "cainjectorResources": self.cainjector_resources,
         }
         for key, part in parts.items():
-            yield from (problem.under(key) for problem in part.problems()) if part else ()
+            yield from below(key, part.problems()) if part else ()
 
     def configured(self, issuer: CertificateIssuer) -> bool:
         """Whether this layer can sign with an issuer."""

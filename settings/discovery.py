@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from settings.applications import LabelKey, Port
 from settings.fields import (
+    WITHOUT,
     Address,
     DnsLabel,
     DomainName,
@@ -20,6 +21,7 @@ from settings.fields import (
     Protocol,
     ResourceAmounts,
     Resources,
+    below,
     over,
 )
 
@@ -154,7 +156,7 @@ class NameService(Model):
             if value:
                 shown = value if isinstance(value, str) else sorted(value)
                 reason = f"has no meaning for type {self.type.value}"
-                yield Problem(key, shown, reason, "without this key", because=("type",))
+                yield Problem(key, shown, reason, WITHOUT, because=("type",))
 
 
 GATEWAY_RESOURCES = Resources(
@@ -186,7 +188,7 @@ class LanDns(Model):
     )
 
     def problems(self) -> Iterator[Problem]:
-        yield from (problem.under("resources") for problem in self.resources.problems())
+        yield from below("resources", self.resources.problems())
 
 
 class Discovery(Model):
@@ -208,6 +210,6 @@ class Discovery(Model):
 
     def problems(self) -> Iterator[Problem]:
         if self.lan_dns:
-            yield from (problem.under("lanDns") for problem in self.lan_dns.problems())
+            yield from below("lanDns", self.lan_dns.problems())
         for name, service in self.services.items():
-            yield from (problem.under(f"services.{name}") for problem in service.problems())
+            yield from below(f"services.{name}", service.problems())

@@ -5,14 +5,21 @@ pool clear of the router) is judged by the models' `problems` methods and by `ru
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
+
+WITHOUT = "without this key"
+"""The example where no value would do: all others are values as one writes them."""
+
+T = TypeVar("T")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,8 @@ class Problem:
     reason: str
     example: object
     because: tuple[str, ...] = ()
-    """Other keys that the judgement rests on. The problem is dropped when one of them is at fault itself, whose value a
-    default stands for then."""
+    """Other keys that the judgement rests on, or that hold what it rests on. The problem is dropped when a value there
+    is at fault itself, and the rule finds the problem only by reading what stands for that value."""
 
     def under(self, prefix: str) -> Self:
         """The same problem with its keys placed below `prefix`."""
@@ -42,6 +49,25 @@ def _below(prefix: str, key: str) -> str:
 
 class UnreadError(Exception):
     """A rule asked for a required value that was missing or at fault; the fault itself is reported elsewhere."""
+
+
+def readable(*rules: Iterable[T]) -> Iterator[T]:
+    """What each of `rules` finds before it needs a value that could not be read."""
+    for rule in rules:
+        with suppress(UnreadError):
+            yield from rule
+
+
+def below(prefix: str, rule: Iterable[Problem]) -> Iterator[Problem]:
+    """What a rule of an inner model finds, as far as that can be read, with its keys placed below `prefix`."""
+    return (problem.under(prefix) for problem in readable(rule))
+
+
+def known(items: Iterable[T], value: Callable[[T], V]) -> Iterator[tuple[T, V]]:
+    """Items with a value made of each, without those of which it could not be read."""
+    for item in items:
+        with suppress(UnreadError):
+            yield item, value(item)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from settings.fields import DnsLabel, Form, Model, NginxSize, Problem, ResourceAmounts, Resources, Seconds, over
+from settings.fields import DnsLabel, Form, Model, NginxSize, Problem, ResourceAmounts, Resources, Seconds, below, over
 
 ImageReference = Annotated[
     str,
@@ -234,7 +234,7 @@ class Controller(Model):
         if fewest > 1 and self.min_available >= fewest:
             reason = f"with {fewest} pods no node could be drained"
             yield Problem("minAvailable", self.min_available, reason, fewest - 1, because=("replicas", "autoscaling"))
-        yield from (problem.under("resources") for problem in self.resources.problems())
+        yield from below("resources", self.resources.problems())
         if self.client_address is ClientAddress.CLOUDFLARE and self.ssl_passthrough:
             reason = "traffic handed through is never decrypted, so Cloudflare's header is not seen"
             yield Problem("sslPassthrough", True, reason, False, because=("clientAddress",))
@@ -255,7 +255,7 @@ class Ingress(Model):
 
     def problems(self) -> Iterator[Problem]:
         for name, controller in self.classes.items():
-            yield from (problem.under(f"classes.{name}") for problem in controller.problems())
+            yield from below(f"classes.{name}", controller.problems())
         yield from self._shared("controllerValue", {name: self.controller_value(name) for name in self.classes})
         yield from self._shared("electionId", {name: self.election_id(name) for name in self.classes})
         defaults = [name for name, controller in self.classes.items() if controller.default]

@@ -14,7 +14,7 @@ import pulumi
 from settings.charts.fetch import obtain
 from settings.charts.lock import LOCK, ChartUnavailableError, Lock, LockedChart
 from settings.charts.model import CHART_VERSIONS, Chart, Charts
-from settings.fields import Problem
+from settings.fields import WITHOUT, Problem
 from settings.parsing import unknown_key
 
 CACHE = Path(".cache/charts")
@@ -86,7 +86,7 @@ def find_charts(
     Says in one line each when a folder brings its own lock file, and when a chart that nobody confirmed is used first.
     """
     problems = [
-        Problem(f"charts.versions.{name}", version, unknown_key(name, CHART_VERSIONS), "without this key")
+        Problem(f"charts.versions.{name}", version, unknown_key(name, CHART_VERSIONS), WITHOUT)
         for name, version in model.versions.items()
         if name not in CHART_VERSIONS
     ]

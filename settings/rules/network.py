@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
 from settings.cilium import matches_device
-from settings.fields import Problem
+from settings.fields import WITHOUT, Problem, readable
 from settings.ingress import ServiceType
 from settings.nodes import Role
 from settings.stack import Settings
@@ -82,26 +82,48 @@ def pools(settings: Settings) -> Iterator[Problem]:
 
     A pool that is the whole subnet would hand the router's address to a Service (pitfalls, VIP pool safety).
     """
-    physical, load_balancer = settings.physical, settings.load_balancer
-    for name, pool in load_balancer.pools.items():
-        key = f"loadBalancer.pools.{name}"
-        example = "start and stop of a run of addresses in the node subnet that nothing else uses"
-        inside = pool.start in physical.subnet and pool.stop in physical.subnet
-        if not inside and load_balancer.bgp is None:
-            reason = f"leaves the node subnet {physical.subnet}, and ARP does not reach beyond it (BGP would)"
-            yield Problem(key, str(pool), reason, example, because=("loadBalancer.bgp",))
-        taken = [f"{address} ({owner})" for address, owner in sorted(physical.taken().items()) if address in pool]
-        if taken:
-            whole = pool.start <= physical.subnet[1] and pool.stop >= physical.subnet[-2]
-            prefix = "is the whole node subnet" if whole else "contains addresses that are taken"
-            yield Problem(key, str(pool), f"{prefix}; a Service could be handed {', '.join(taken)}", example)
-        if physical.dhcp_range and pool.overlaps(physical.dhcp_range):
-            reason = f"overlaps physical.dhcpRange {physical.dhcp_range}; the router could lease a Service's address"
-            yield Problem(key, str(pool), reason, example)
-        for other, network in (("podCidr", settings.cluster.pod_cidr), ("serviceCidr", settings.cluster.service_cidr)):
-            if pool.start <= network[-1] and network[0] <= pool.stop:
-                reason = f"overlaps cluster.{other} ({network})"
-                yield Problem(key, str(pool), reason, example, because=(f"cluster.{other}",))
+    for name in settings.load_balancer.pools:
+        yield from readable(*(rule(settings, name) for rule in (_pool_place, _pool_neighbours, _pool_networks)))
+
+
+def _pool_place(settings: Settings, name: str) -> Iterator[Problem]:
+    physical, pool = settings.physical, settings.load_balancer.pools[name]
+    inside = pool.start in physical.subnet and pool.stop in physical.subnet
+    if not inside and settings.load_balancer.bgp is None:
+        reason = f"leaves the node subnet {physical.subnet}, and ARP does not reach beyond it (BGP would)"
+        because = ("loadBalancer.bgp", "physical.subnet")
+        yield Problem(f"loadBalancer.pools.{name}", str(pool), reason, _free_run(settings, name), because)
+
+
+def _pool_neighbours(settings: Settings, name: str) -> Iterator[Problem]:
+    physical, pool, key = settings.physical, settings.load_balancer.pools[name], f"loadBalancer.pools.{name}"
+    taken = [f"{address} ({owner})" for address, owner in sorted(physical.taken().items()) if address in pool]
+    if taken:
+        whole = pool.start <= physical.subnet[1] and pool.stop >= physical.subnet[-2]
+        prefix = "is the whole node subnet" if whole else "contains addresses that are taken"
+        reason = f"{prefix}; a Service could be handed {', '.join(taken)}"
+        yield Problem(key, str(pool), reason, _free_run(settings, name))
+    if physical.dhcp_range and pool.overlaps(physical.dhcp_range):
+        reason = f"overlaps physical.dhcpRange {physical.dhcp_range}; the router could lease a Service's address"
+        yield Problem(key, str(pool), reason, _free_run(settings, name), because=("physical.dhcpRange",))
+
+
+def _pool_networks(settings: Settings, name: str) -> Iterator[Problem]:
+    pool = settings.load_balancer.pools[name]
+    for other, network in (("podCidr", settings.cluster.pod_cidr), ("serviceCidr", settings.cluster.service_cidr)):
+        if pool.start <= network[-1] and network[0] <= pool.stop:
+            key, reason, because = (
+                f"loadBalancer.pools.{name}",
+                f"overlaps cluster.{other} ({network})",
+                f"cluster.{other}",
+            )
+            yield Problem(key, str(pool), reason, _free_run(settings, name), because=(because,))
+
+
+def _free_run(settings: Settings, name: str) -> object:
+    """A pool that would do in place of the one of that name."""
+    others = [pool for other, pool in settings.load_balancer.pools.items() if other != name]
+    return settings.physical.free_run(settings.physical.dhcp_range, *others) or WITHOUT
 
 
 def announcements(settings: Settings) -> Iterator[Problem]:
@@ -213,9 +235,11 @@ def fixed_addresses(settings: Settings) -> Iterator[Problem]:
             yield Problem(key, str(address), reason, example, because=("loadBalancer.pools",))
 
 
+BASE = (networks,)
+"""What must be right before the rest can be judged."""
+
 RULES = (
     cilium_upgrade,
-    networks,
     pools,
     announcements,
     announcing_interfaces,
