@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 
 from pydantic import Field
@@ -144,7 +144,7 @@ class Physical(Model):
         shown = str(span)
         if span.start > span.stop:
             yield Problem("dhcpRange", shown, "ends before it starts", span.reversed())
-        elif span.start not in self.subnet or span.stop not in self.subnet:
+        elif (span.start not in self.subnet or span.stop not in self.subnet) and self.gateway in self.subnet:
             yield Problem("dhcpRange", shown, f"leaves the node subnet {self.subnet}", self.free_run(), ("subnet",))
         elif self.api_vip in span:
             reason = f"contains the API VIP {self.api_vip}, which DHCP could lease"
@@ -163,7 +163,13 @@ class Physical(Model):
             **{f"nodes.{name}.address": partial(getattr, node, "address") for name, node in self.nodes.items()},
         }
         free = self.free_addresses()
-        for key, address in known(declared, lambda key: declared[key]()):
+        found = dict(known(declared, lambda key: declared[key]()))
+        if len(found) > 1 and not any(address in self.subnet for address in found.values()):
+            reason = f"holds none of the addresses declared in it: {', '.join(map(str, found.values()))}"
+            example = str(IPv4Network(f"{next(iter(found.values()))}/{self.subnet.prefixlen}", strict=False))
+            yield Problem("subnet", str(self.subnet), reason, example)
+            return
+        for key, address in found.items():
             if address not in self.subnet:
                 reason = f"lies outside the node subnet {self.subnet}"
             elif address in reserved:

@@ -63,8 +63,9 @@ def parse_group(model: type[M], raw: Any) -> Reading[M]:
 def _read_rest(model: type[M], raw: Any, faults: list[ErrorDetails]) -> Reading[M]:
     """The model without the values at `faults`, which are removed from `raw`."""
     found = _causes(faults)
-    meant = {key for fault in found if (key := _meant(model, fault))}
-    problems = [_problem(model, fault) for fault in found]
+    likely = _meant(model, found)
+    meant = {_key(path) for path in likely.values()}
+    problems = [_problem(model, fault, likely.get(fault["loc"])) for fault in found]
     # A misspelt key is one fault: the right one is then missing only because of it.
     problems = [each for each, fault in zip(problems, found, strict=True) if not _follows(each.key, fault, meant)]
     stood_for: set[Path] = set()
@@ -135,19 +136,25 @@ def _follows(key: str, fault: ErrorDetails, meant: set[str]) -> bool:
     return fault["type"] == "missing" and key in meant
 
 
-def _meant(model: type[Model], fault: ErrorDetails) -> str | None:
-    """The key that was probably meant by an unknown one."""
-    if fault["type"] != "extra_forbidden":
-        return None
-    *parents, name = fault["loc"]
-    near = nearest_key(str(name), map(to_camel, _place(model, fault["loc"]).container.model_fields))
-    return near and _key((*parents, near))
+def _meant(model: type[Model], faults: list[ErrorDetails]) -> dict[Path, Path]:
+    """The keys that were probably meant by unknown ones: the nearest, else one that is missing beside it."""
+    unknown = [fault["loc"] for fault in faults if fault["type"] == "extra_forbidden"]
+    missing = [fault["loc"] for fault in faults if fault["type"] == "missing"]
+    meant: dict[Path, Path] = {}
+    for path in unknown:
+        if near := nearest_key(str(path[-1]), map(to_camel, _place(model, path).container.model_fields)):
+            meant[path] = (*path[:-1], near)
+    for path in unknown:
+        left = [each for each in missing if each[:-1] == path[:-1] and each not in meant.values()]
+        if path not in meant and left:
+            meant[path] = left[0]
+    return meant
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The reason for refusing a key, with the nearest known one."""
+def unknown_key(key: str, known: Iterable[str], near: str | None = None) -> str:
+    """The reason for refusing a key, with the one that was probably meant: the nearest known one when unset."""
     known = sorted(known)
-    near = nearest_key(key, known)
+    near = near or nearest_key(key, known)
     return "is not a known key; " + (f"did you mean {near}?" if near else f"known: {', '.join(known)}")
 
 
@@ -236,14 +243,17 @@ def _key(path: Path) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-def _problem(model: type[Model], fault: ErrorDetails) -> Problem:
+def _problem(model: type[Model], fault: ErrorDetails, meant: Path | None) -> Problem:
     path, value = _without_key_marker(fault["loc"]), fault["input"]
     key, place = _key(path), _place(model, fault["loc"])
     if fault["type"] == "missing":
         return Problem(key, None, "is required", place.example)
     if fault["type"] == "extra_forbidden":
         name = str(path[-1])
-        reason = place.container.retired.get(name) or unknown_key(name, map(to_camel, place.container.model_fields))
+        reason = place.container.retired.get(name)
+        if reason is None:
+            near = str(meant[-1]) if meant else None
+            reason = unknown_key(name, map(to_camel, place.container.model_fields), near)
         return Problem(key, concealed(value, name), reason, WITHOUT)
     if fault["type"] == "string_pattern_mismatch":
         return Problem(key, value, place.words or "is not written as the example is", place.example)

@@ -216,8 +216,8 @@ def record_sets(settings: Settings) -> Iterator[Problem]:
 
 def _stands_alone(settings: Settings, key: str, record: Record) -> Iterator[Problem]:
     records = settings.cloudflare.dns.records
-    others = [each for each, name in known(records, lambda each: records[each].name) if name == record.name]
-    others.remove(key)
+    names = known(records, lambda each: records[each].name)
+    others = [other for other, name in names if name == record.name and other != key]
     if record.type is RecordType.CNAME and others and record.name != settings.cluster.domain:
         reason = f"is the name of {', '.join(others)} too, and a CNAME stands alone"
         because = tuple(f"cloudflare.dns.records.{other}.name" for other in others)

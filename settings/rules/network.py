@@ -36,20 +36,26 @@ def networks(settings: Settings) -> Iterator[Problem]:
         "cluster.podCidr": cluster.pod_cidr,
         "cluster.serviceCidr": cluster.service_cidr,
     }
-    for position, (key, network) in enumerate(declared.items()):
-        others = [(other, declared[other]) for other in list(declared)[:position]]
-        free = next((str(usual) for usual in USUAL_NETWORKS if not _overlaps_any(usual, declared.values())), "another")
-        for reserved, owner in RESERVED_NETWORKS.items():
-            if network.overlaps(reserved):
-                yield Problem(key, str(network), f"overlaps {reserved}, {owner}", free)
-        for other, taken in others:
-            if network.overlaps(taken):
-                yield Problem(key, str(network), f"overlaps {other} ({taken})", free, because=(other,))
+    apart: dict[str, IPv4Network] = {}
+    for key, network in declared.items():
+        reserved = [f"{each}, {owner}" for each, owner in RESERVED_NETWORKS.items() if network.overlaps(each)]
+        taken = [f"{other} ({each})" for other, each in apart.items() if network.overlaps(each)]
+        if reserved or taken:
+            others = [each for other, each in declared.items() if other != key]
+            free = next((str(usual) for usual in USUAL_NETWORKS if not _overlaps_any(usual, others)), WITHOUT)
+            reason = f"overlaps {'; '.join([*taken, *reserved])}"
+            yield Problem(key, str(network), reason, free, because=tuple(apart) if taken else ())
+        else:
+            # What lies at the wrong place itself is no measure for the others.
+            apart[key] = network
     if physical.subnet.prefixlen > 29:
         reason = "has no room for a gateway, the API VIP, a node and a LoadBalancer address"
         yield Problem("physical.subnet", str(physical.subnet), reason, "192.168.1.0/24")
     if not 12 <= cluster.service_cidr.prefixlen <= 28:
-        reason = "the API server takes service networks from /12 on, and below /28 there is no room for services"
+        reason = (
+            "the API server takes service networks from /12 on, and below /28 there is no tenth address, where the "
+            "cluster's DNS stands"
+        )
         yield Problem("cluster.serviceCidr", str(cluster.service_cidr), reason, "10.96.0.0/12")
 
 
