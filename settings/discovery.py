@@ -17,6 +17,7 @@ from settings.fields import (
     Form,
     LabelValue,
     Model,
+    OneANode,
     Problem,
     Protocol,
     ResourceAmounts,
@@ -169,7 +170,9 @@ PUBLIC_RESOLVERS = (IPv4Address("1.1.1.1"), IPv4Address("1.0.0.1"))
 class LanDns(Model):
     """DNS of `cluster.domain` for the LAN, from the addresses of Ingress and Service objects."""
 
-    replicas: int = Field(default=2, ge=1, description="pods, one a node", examples=[2])
+    replicas: Annotated[int, OneANode()] = Field(
+        default=2, ge=1, description="pods, one a node; by default no more than there are nodes", examples=[2]
+    )
     ttl_seconds: int = Field(default=1, ge=0, le=3600, description="how long clients keep an answer", examples=[1])
     fallthrough_zones: tuple[DomainName, ...] | None = Field(
         default=None,

@@ -77,6 +77,16 @@ class Form:
     words: str
 
 
+@dataclass(frozen=True)
+class OneANode:
+    """Metadata beside a number of pods that are spread one a node: its default is no more than there are nodes.
+
+    `least` is the smallest number that makes sense.
+    """
+
+    least: int = 1
+
+
 class Model(BaseModel):
     """Base of all settings: frozen, camelCase keys as Pulumi's config uses them, unknown keys refused."""
 

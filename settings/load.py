@@ -6,6 +6,7 @@ ConfigError with all the faults it found, before any resource is registered.
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,11 @@ from pydantic.alias_generators import to_snake
 from settings import secrets
 from settings.charts.find import ChartFinder, find_charts
 from settings.errors import ConfigError
-from settings.fields import WITHOUT, Problem, below
+from settings.fields import WITHOUT, Problem, UnreadError, below
 from settings.parsing import HIDDEN, concealed, nearest_key, parse_group, unknown_key
 from settings.report import Report
 from settings.rules import STAGES
+from settings.spread import fitted
 from settings.stack import GROUPS, NAMESPACE, Settings
 
 
@@ -77,6 +79,9 @@ def parse(
             report.add([secrets.directed(fault.under(group)) for fault in reading.problems])
         report.suspect(f"{group}.{key}" for key in reading.meant)
         report.renumber({f"{group}.{key}": places for key, places in reading.numbering.items()})
+    with suppress(UnreadError):
+        nodes = len(models["physical"].nodes)
+        models = {group: fitted(model, nodes) for group, model in models.items()}
     layers = {to_snake(group): model for group, model in models.items() if group != "charts"}
     settings = Settings(**layers, charts={})
     found, faults = get_charts(models["charts"], _charts_in_use(settings))

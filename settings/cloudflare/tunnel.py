@@ -13,6 +13,7 @@ from settings.fields import (
     DomainName,
     Form,
     Model,
+    OneANode,
     Problem,
     ResourceAmounts,
     Resources,
@@ -127,10 +128,11 @@ class Tunnel(Model):
         examples=["origin-ca"],
     )
     image: PinnedImage = Field(default="docker.io/cloudflare/cloudflared:2026.7.3", description="image of cloudflared")
-    replicas: int = Field(
+    replicas: Annotated[int, OneANode()] = Field(
         default=2,
         ge=1,
-        description="connectors, one a node; each holds four connections; at least 2 where there are two nodes",
+        description="connectors, one a node; each holds four connections; at least 2 where there are two nodes, "
+        "and by default no more than there are nodes",
         examples=[2],
     )
     transport: Transport = Field(

@@ -186,6 +186,12 @@ def replicas(settings: Settings) -> Iterator[Problem]:
     for name, controller in settings.ingress.classes.items():
         scaling = controller.autoscaling
         path = f"ingress.classes.{name}"
+        if scaling and "max_replicas" not in scaling.model_fields_set:
+            if scaling.max_replicas > nodes:
+                shown = scaling.model_dump(by_alias=True, exclude_unset=True)
+                reason = f"one pod a node, and {_there_are(nodes)}: nothing to scale to"
+                yield Problem(f"{path}.autoscaling", shown, reason, WITHOUT, because=("physical.nodes",))
+            continue
         key = f"{path}.autoscaling.maxReplicas" if scaling else f"{path}.replicas"
         wanted[key] = scaling.max_replicas if scaling else controller.replicas
     for key, count in wanted.items():
@@ -199,9 +205,12 @@ def replicas(settings: Settings) -> Iterator[Problem]:
 
 def too_few_nodes(key: str, count: int, nodes: int) -> Problem:
     """The problem of more pods than there are nodes to spread them over."""
-    there = "is 1 node" if nodes == 1 else f"are {nodes} nodes"
-    reason = f"one pod a node, and there {there}: the rest would stay pending"
+    reason = f"one pod a node, and {_there_are(nodes)}: the rest would stay pending"
     return Problem(key, count, reason, nodes, because=("physical.nodes",))
+
+
+def _there_are(nodes: int) -> str:
+    return "there is 1 node" if nodes == 1 else f"there are {nodes} nodes"
 
 
 def ingress_classes(settings: Settings) -> Iterator[Problem]:
