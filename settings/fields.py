@@ -151,13 +151,39 @@ def _digits(value: Any) -> Any:
 
 def _domain(value: str) -> str:
     labels = value.split(".")
-    if len(value) > 253 or not all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", label) for label in labels):
-        raise ValueError("is not a DNS name in lower case")
+    if fault := _name_fault(value, labels):
+        raise ValueError(fault)
     if len(labels) < 2:
         raise ValueError("needs at least two labels")
     if labels[-1] == "local":
         raise ValueError(".local belongs to multicast DNS (RFC 6762); resolvers will not ask the cluster for it")
     return value
+
+
+_NOT_IN_NAMES = {
+    r"://|^//": "is a URL, and only the name of its host stands here",
+    r"/": "has a path, and only the name of the host stands here",
+    r"@": "is a mail address, and only the domain behind its @ stands here",
+    r":[0-9]*$": "has a port, and only the name of the host stands here",
+    r"\*": "has a *, and no wildcard may stand here: each name is given in full",
+    r"\s": "has white space in it",
+    r"\.$": "ends with a dot, and names are written without it here",
+    r"^\.": "begins with a dot: it is written without it",
+    r"\.\.": "has two dots beside each other",
+    r"_": "has an underscore, which names of hosts may not have",
+    r"[^\x00-\x7f]": "has letters beyond ASCII: it is written as DNS knows it, with xn--",
+    r"[A-Z]": "is not in lower case",
+    r"[^a-z0-9.-]": "has characters other than letters, digits, hyphens and dots",
+    r"(^|\.)-|-(\.|$)": "has a hyphen at an end of a label",
+    r"[^.]{64}": "has a label of more than 63 letters, digits and hyphens",
+}
+"""What is found in a text that is no DNS name, and what it tells; the first that is found counts."""
+
+
+def _name_fault(value: str, labels: list[str]) -> str | None:
+    found = next((reason for pattern, reason in _NOT_IN_NAMES.items() if re.search(pattern, value)), None)
+    too_long = "has more than 253 characters, the most of a DNS name" if len(value) > 253 else None
+    return found or too_long or (None if all(labels) else "is empty")
 
 
 Address = Annotated[IPv4Address, BeforeValidator(_address), Field(examples=["192.168.1.10"])]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pulumi
 
 from settings.charts.fetch import obtain
-from settings.charts.lock import LOCK, ChartUnavailableError, Lock, LockedChart
+from settings.charts.lock import LOCK, ChartUnavailableError, Lock, LockedChart, LockError
 from settings.charts.model import CHART_VERSIONS, Chart, Charts
 from settings.fields import WITHOUT, Problem
 from settings.parsing import unknown_key
@@ -95,9 +95,9 @@ def find_charts(
     file, brought = lock_file(model, folder, PROJECT)
     try:
         lock = Lock.read(file, PROJECT, brought)
-    except (OSError, ValueError, TypeError, KeyError) as fault:
+    except LockError as fault:
         remedy = "charts.lock as it is in version control, or as `make lock FOLDER=FOLDER` writes it"
-        return {}, [Problem("charts.lock", str(file), f"can't be read: {fault}", remedy)]
+        return {}, [Problem("charts.lock", str(file), fault.reason, remedy)]
     if lock.folder:
         pulumi.log.info(f"Charts come from {folder}, as its own {LOCK} says; the project's does not count for them.")
     wanted = {name: model.versions.get(name, CHART_VERSIONS[name]) for name in names}
