@@ -24,6 +24,7 @@ from rehearsal.control_plane.servers import CONTEXT, PROJECT, ApiError, ControlP
 from rehearsal.recovery import ADOPT, recover
 from rehearsal.stack import FOLDER, Stack, StackError, declared
 from rehearsal.summary import tables
+from settings.charts.lock import LockError
 from settings.errors import ConfigError
 from toolchain.console import Progress, exclusive
 from toolchain.local_stack import REHEARSAL
@@ -45,7 +46,7 @@ class RehearsalError(Exception):
 
 
 FAILURES = (
-    *(RehearsalError, ConfigError, ControlPlaneError, StackError),
+    *(RehearsalError, ConfigError, ControlPlaneError, StackError, LockError),
     *(ApiError, client.ApiException, HTTPError, NotADirectoryError),
 )
 """What a command explains in words."""

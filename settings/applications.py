@@ -1,12 +1,13 @@
 """Applications that are published: what one entry may say, and what it says with nothing left open (`Published`)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from settings.fields import DnsLabel, DomainName, Form, LabelValue, Model, NginxSize
+from settings.fields import DnsLabel, DomainName, Form, LabelValue, Model, NginxSize, UnreadError
 
 TAILSCALE_CLASS = "tailscale"
 """The ingress class of the Tailscale operator; every other class is one of `ingress.classes`."""
@@ -95,8 +96,8 @@ class ApplicationSet(Model):
 
     entries: dict[DnsLabel, Application] = Field(default={}, description="published services by name")
 
-    def published(self, domain: str) -> list["Published"]:
-        """Every entry with its defaults filled in; `domain` is `cluster.domain`."""
+    def published(self, domain: str | None) -> list["Published"]:
+        """Every entry with its defaults filled in; `domain` is `cluster.domain`, None where that could not be read."""
         return [Published.of(name, entry, domain) for name, entry in self.entries.items()]
 
 
@@ -119,23 +120,45 @@ class Published:
     limits: ApplicationLimits
     access: tuple[str, ...]
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).__dataclass_fields__:
+                raise UnreadError(name)
+            raise AttributeError(name)
+
     @classmethod
-    def of(cls, name: str, entry: Application, domain: str) -> "Published":
-        """The entry `name` with its defaults for a cluster of that domain."""
-        service = entry.service or name
-        return cls(
-            name=name,
-            ingress_class=entry.ingress_class,
-            namespace=entry.namespace,
-            service=service,
-            port=entry.port,
-            pod_labels=entry.pod_labels or {"app": service},
-            pod_port=entry.pod_port or entry.port,
-            host=name if entry.ingress_class == TAILSCALE_CLASS else entry.host or f"{name}.{domain}",
-            path=entry.path,
-            limits=entry.limits,
-            access=entry.access,
-        )
+    def of(cls, name: str, entry: Application, domain: str | None) -> "Published":
+        """The entry `name` with its defaults for a cluster of that domain.
+
+        Asking it for what rests on a value that could not be read raises UnreadError.
+        """
+        parts: dict[str, Callable[[], object]] = {
+            "name": lambda: name,
+            "ingress_class": lambda: entry.ingress_class,
+            "namespace": lambda: entry.namespace,
+            "service": lambda: entry.service or name,
+            "port": lambda: entry.port,
+            "pod_labels": lambda: entry.pod_labels or {"app": entry.service or name},
+            "pod_port": lambda: entry.pod_port or entry.port,
+            "host": lambda: _host(name, entry, domain),
+            "path": lambda: entry.path,
+            "limits": lambda: entry.limits,
+            "access": lambda: entry.access,
+        }
+        published = object.__new__(cls)
+        for part, read in parts.items():
+            with suppress(UnreadError):
+                object.__setattr__(published, part, read())
+        return published
+
+
+def _host(name: str, entry: Application, domain: str | None) -> str:
+    if entry.ingress_class == TAILSCALE_CLASS:
+        return name
+    if entry.host is None and domain is None:
+        raise UnreadError("domain")
+    return entry.host or f"{name}.{domain}"
 
 
 def covered_by_wildcard(host: str, domain: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from settings.fields import DnsLabel, Form, Model, Problem, ResourceAmounts, Resources, over
+from settings.fields import DnsLabel, Form, Model, OneANode, Problem, ResourceAmounts, Resources, below, over
 from settings.ingress import CertificateIssuer
 
 
@@ -114,8 +114,12 @@ class CertManager(Model):
         "answers differ",
         examples=[["https://1.1.1.1/dns-query"]],
     )
-    replicas: int = Field(
-        default=2, ge=1, description="pods of controller, webhook and CA injector each, one a node", examples=[2]
+    replicas: Annotated[int, OneANode()] = Field(
+        default=2,
+        ge=1,
+        description="pods of controller, webhook and CA injector each, one a node; by default no more than there are "
+        "nodes",
+        examples=[2],
     )
     controller_resources: Annotated[Resources, over(CONTROLLER_RESOURCES)] = Field(
         default=CONTROLLER_RESOURCES, description="requests and limits of the controller"
@@ -141,7 +145,7 @@ class CertManager(Model):
             "cainjectorResources": self.cainjector_resources,
         }
         for key, part in parts.items():
-            yield from (problem.under(key) for problem in part.problems()) if part else ()
+            yield from below(key, part.problems()) if part else ()
 
     def configured(self, issuer: CertificateIssuer) -> bool:
         """Whether this layer can sign with an issuer."""

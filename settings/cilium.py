@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from settings.fields import Form, Model, Problem, ResourceAmounts, Resources, amount_of, over
+from settings.fields import Form, Model, OneANode, Problem, ResourceAmounts, Resources, amount_of, below, over
 
 MAGLEV_TABLE_SIZES = (251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071)
 """The primes that the agent accepts for `maglev.tableSize`."""
@@ -165,7 +165,9 @@ AGENT_RESOURCES = Resources(
 class Operator(Model):
     """The cilium-operator Deployment."""
 
-    replicas: int = Field(default=2, ge=1, description="replicas, one a node at most", examples=[2])
+    replicas: Annotated[int, OneANode()] = Field(
+        default=2, ge=1, description="replicas, one a node; by default no more than there are nodes", examples=[2]
+    )
     resources: Annotated[Resources, over(OPERATOR_RESOURCES)] = Field(
         default=OPERATOR_RESOURCES, description="requests and limits"
     )
@@ -338,8 +340,8 @@ class Cilium(Model):
         if limit and amount_of(limit) < amount_of(AGENT_MEMORY_FLOOR):
             reason = f"agents were killed for memory below {AGENT_MEMORY_FLOOR}, and a killed agent drops traffic"
             yield Problem("agent.resources.limits.memory", limit, reason, "3584Mi")
-        yield from (problem.under("agent.resources") for problem in self.agent.resources.problems())
-        yield from (problem.under("operator.resources") for problem in self.operator.resources.problems())
+        yield from below("agent.resources", self.agent.resources.problems())
+        yield from below("operator.resources", self.operator.resources.problems())
 
 
 def matches_device(pattern: str, interface: str) -> bool:

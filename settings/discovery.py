@@ -10,16 +10,19 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from settings.applications import LabelKey, Port
 from settings.fields import (
+    WITHOUT,
     Address,
     DnsLabel,
     DomainName,
     Form,
     LabelValue,
     Model,
+    OneANode,
     Problem,
     Protocol,
     ResourceAmounts,
     Resources,
+    below,
     over,
 )
 
@@ -154,7 +157,7 @@ class NameService(Model):
             if value:
                 shown = value if isinstance(value, str) else sorted(value)
                 reason = f"has no meaning for type {self.type.value}"
-                yield Problem(key, shown, reason, "without this key", because=("type",))
+                yield Problem(key, shown, reason, WITHOUT, because=("type",))
 
 
 GATEWAY_RESOURCES = Resources(
@@ -167,7 +170,9 @@ PUBLIC_RESOLVERS = (IPv4Address("1.1.1.1"), IPv4Address("1.0.0.1"))
 class LanDns(Model):
     """DNS of `cluster.domain` for the LAN, from the addresses of Ingress and Service objects."""
 
-    replicas: int = Field(default=2, ge=1, description="pods, one a node", examples=[2])
+    replicas: Annotated[int, OneANode()] = Field(
+        default=2, ge=1, description="pods, one a node; by default no more than there are nodes", examples=[2]
+    )
     ttl_seconds: int = Field(default=1, ge=0, le=3600, description="how long clients keep an answer", examples=[1])
     fallthrough_zones: tuple[DomainName, ...] | None = Field(
         default=None,
@@ -186,7 +191,7 @@ class LanDns(Model):
     )
 
     def problems(self) -> Iterator[Problem]:
-        yield from (problem.under("resources") for problem in self.resources.problems())
+        yield from below("resources", self.resources.problems())
 
 
 class Discovery(Model):
@@ -208,6 +213,6 @@ class Discovery(Model):
 
     def problems(self) -> Iterator[Problem]:
         if self.lan_dns:
-            yield from (problem.under("lanDns") for problem in self.lan_dns.problems())
+            yield from below("lanDns", self.lan_dns.problems())
         for name, service in self.services.items():
-            yield from (problem.under(f"services.{name}") for problem in service.problems())
+            yield from below(f"services.{name}", service.problems())

@@ -5,14 +5,21 @@ pool clear of the router) is judged by the models' `problems` methods and by `ru
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
+
+WITHOUT = "without this key"
+"""The example where no value would do: all others are values as one writes them."""
+
+T = TypeVar("T")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,8 @@ class Problem:
     reason: str
     example: object
     because: tuple[str, ...] = ()
-    """Other keys that the judgement rests on. The problem is dropped when one of them is at fault itself, whose value a
-    default stands for then."""
+    """Other keys that the judgement rests on, or that hold what it rests on. The problem is dropped when a value there
+    is at fault itself, and the rule finds the problem only by reading what stands for that value."""
 
     def under(self, prefix: str) -> Self:
         """The same problem with its keys placed below `prefix`."""
@@ -44,11 +51,40 @@ class UnreadError(Exception):
     """A rule asked for a required value that was missing or at fault; the fault itself is reported elsewhere."""
 
 
+def readable(*rules: Iterable[T]) -> Iterator[T]:
+    """What each of `rules` finds before it needs a value that could not be read."""
+    for rule in rules:
+        with suppress(UnreadError):
+            yield from rule
+
+
+def below(prefix: str, rule: Iterable[Problem]) -> Iterator[Problem]:
+    """What a rule of an inner model finds, as far as that can be read, with its keys placed below `prefix`."""
+    return (problem.under(prefix) for problem in readable(rule))
+
+
+def known(items: Iterable[T], value: Callable[[T], V]) -> Iterator[tuple[T, V]]:
+    """Items with a value made of each, without those of which it could not be read."""
+    for item in items:
+        with suppress(UnreadError):
+            yield item, value(item)
+
+
 @dataclass(frozen=True)
 class Form:
     """Metadata beside a pattern: what it asks for, as the reason for refusing a value that does not match."""
 
     words: str
+
+
+@dataclass(frozen=True)
+class OneANode:
+    """Metadata beside a number of pods that are spread one a node: its default is no more than there are nodes.
+
+    `least` is the smallest number that makes sense.
+    """
+
+    least: int = 1
 
 
 class Model(BaseModel):
@@ -115,13 +151,39 @@ def _digits(value: Any) -> Any:
 
 def _domain(value: str) -> str:
     labels = value.split(".")
-    if len(value) > 253 or not all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", label) for label in labels):
-        raise ValueError("is not a DNS name in lower case")
+    if fault := _name_fault(value, labels):
+        raise ValueError(fault)
     if len(labels) < 2:
         raise ValueError("needs at least two labels")
     if labels[-1] == "local":
         raise ValueError(".local belongs to multicast DNS (RFC 6762); resolvers will not ask the cluster for it")
     return value
+
+
+_NOT_IN_NAMES = {
+    r"://|^//": "is a URL, and only the name of its host stands here",
+    r"/": "has a path, and only the name of the host stands here",
+    r"@": "is a mail address, and only the domain behind its @ stands here",
+    r":[0-9]*$": "has a port, and only the name of the host stands here",
+    r"\*": "has a *, and no wildcard may stand here: each name is given in full",
+    r"\s": "has white space in it",
+    r"\.$": "ends with a dot, and names are written without it here",
+    r"^\.": "begins with a dot: it is written without it",
+    r"\.\.": "has two dots beside each other",
+    r"_": "has an underscore, which names of hosts may not have",
+    r"[^\x00-\x7f]": "has letters beyond ASCII: it is written as DNS knows it, with xn--",
+    r"[A-Z]": "is not in lower case",
+    r"[^a-z0-9.-]": "has characters other than letters, digits, hyphens and dots",
+    r"(^|\.)-|-(\.|$)": "has a hyphen at an end of a label",
+    r"[^.]{64}": "has a label of more than 63 letters, digits and hyphens",
+}
+"""What is found in a text that is no DNS name, and what it tells; the first that is found counts."""
+
+
+def _name_fault(value: str, labels: list[str]) -> str | None:
+    found = next((reason for pattern, reason in _NOT_IN_NAMES.items() if re.search(pattern, value)), None)
+    too_long = "has more than 253 characters, the most of a DNS name" if len(value) > 253 else None
+    return found or too_long or (None if all(labels) else "is empty")
 
 
 Address = Annotated[IPv4Address, BeforeValidator(_address), Field(examples=["192.168.1.10"])]

@@ -6,7 +6,19 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from settings.fields import DnsLabel, Form, Model, NginxSize, Problem, ResourceAmounts, Resources, Seconds, over
+from settings.fields import (
+    DnsLabel,
+    Form,
+    Model,
+    NginxSize,
+    OneANode,
+    Problem,
+    ResourceAmounts,
+    Resources,
+    Seconds,
+    below,
+    over,
+)
 
 ImageReference = Annotated[
     str,
@@ -145,7 +157,12 @@ class Autoscaling(Model):
     min_replicas: int = Field(
         default=2, ge=2, description="never fewer; one would be no high availability", examples=[2]
     )
-    max_replicas: int = Field(default=3, ge=2, description="never more; one fits on a node", examples=[3])
+    max_replicas: Annotated[int, OneANode(least=2)] = Field(
+        default=3,
+        ge=2,
+        description="never more; one fits on a node, and by default there are no more than nodes",
+        examples=[3],
+    )
     cpu_percent: int = Field(default=50, gt=0, le=100, description="target use of the CPU request", examples=[50])
     memory_percent: int = Field(default=70, gt=0, le=100, description="target use of the memory request", examples=[70])
     scale_down_window_seconds: int = Field(
@@ -189,7 +206,12 @@ class Controller(Model):
         description="`connection`, or `cloudflare`: the CF-Connecting-IP header, believed only from pods",
         examples=["connection"],
     )
-    replicas: int = Field(default=2, ge=1, description="controller pods without autoscaling", examples=[2])
+    replicas: Annotated[int, OneANode()] = Field(
+        default=2,
+        ge=1,
+        description="controller pods without autoscaling, one a node; by default no more than there are nodes",
+        examples=[2],
+    )
     autoscaling: Autoscaling | None = Field(default=None, description="scale by load", examples=[{"maxReplicas": 3}])
     min_available: int = Field(default=1, ge=1, description="pods that a node drain must leave", examples=[1])
     resources: Annotated[Resources, over(CONTROLLER_RESOURCES)] = Field(
@@ -234,7 +256,7 @@ class Controller(Model):
         if fewest > 1 and self.min_available >= fewest:
             reason = f"with {fewest} pods no node could be drained"
             yield Problem("minAvailable", self.min_available, reason, fewest - 1, because=("replicas", "autoscaling"))
-        yield from (problem.under("resources") for problem in self.resources.problems())
+        yield from below("resources", self.resources.problems())
         if self.client_address is ClientAddress.CLOUDFLARE and self.ssl_passthrough:
             reason = "traffic handed through is never decrypted, so Cloudflare's header is not seen"
             yield Problem("sslPassthrough", True, reason, False, because=("clientAddress",))
@@ -255,7 +277,7 @@ class Ingress(Model):
 
     def problems(self) -> Iterator[Problem]:
         for name, controller in self.classes.items():
-            yield from (problem.under(f"classes.{name}") for problem in controller.problems())
+            yield from below(f"classes.{name}", controller.problems())
         yield from self._shared("controllerValue", {name: self.controller_value(name) for name in self.classes})
         yield from self._shared("electionId", {name: self.election_id(name) for name in self.classes})
         defaults = [name for name, controller in self.classes.items() if controller.default]

@@ -5,8 +5,8 @@ ConfigError with all the faults it found, before any resource is registered.
 """
 
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,15 +14,16 @@ from typing import Any
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
+from pydantic.alias_generators import to_snake
 
 from settings import secrets
 from settings.charts.find import ChartFinder, find_charts
-from settings.cluster import Kubernetes
 from settings.errors import ConfigError
-from settings.fields import Problem
+from settings.fields import WITHOUT, Problem, UnreadError, below
 from settings.parsing import HIDDEN, concealed, nearest_key, parse_group, unknown_key
 from settings.report import Report
-from settings.rules import RULES
+from settings.rules import STAGES
+from settings.spread import fitted
 from settings.stack import GROUPS, NAMESPACE, Settings
 
 
@@ -78,17 +79,22 @@ def parse(
             report.add([secrets.directed(fault.under(group)) for fault in reading.problems])
         report.suspect(f"{group}.{key}" for key in reading.meant)
         report.renumber({f"{group}.{key}": places for key, places in reading.numbering.items()})
-    layers = {_snake_case(group): model for group, model in models.items() if group != "charts"}
+    with suppress(UnreadError):
+        nodes = len(models["physical"].nodes)
+        models = {group: fitted(model, nodes) for group, model in models.items()}
+    layers = {to_snake(group): model for group, model in models.items() if group != "charts"}
     settings = Settings(**layers, charts={})
     found, faults = get_charts(models["charts"], _charts_in_use(settings))
     settings = replace(settings, charts=found)
     report.judge(
-        (replace(fault, because=("charts.folder",)) for fault in faults),
-        *(_below(group, parsed.problems()) for group, parsed in models.items()),
-        _kubeconfig(settings.kubernetes),
-        secrets.problems(settings, given_secrets, unencrypted),
+        settings,
+        lambda _: (replace(fault, because=("charts.folder",)) for fault in faults),
+        *(partial(_of_group, group) for group in GROUPS if group != "charts"),
+        _kubeconfig,
+        lambda judged: secrets.problems(judged, given_secrets, unencrypted),
     )
-    report.judge(*(rule(settings) for rule in RULES))
+    for rules in STAGES:
+        report.judge(settings, *rules)
     if report.problems:
         raise ConfigError(report.problems)
     return settings
@@ -98,14 +104,15 @@ def _unknown(raw: Mapping[str, Any], report: Report) -> set[str]:
     """Report the keys of no group; the groups that are probably meant by them."""
     known = [*GROUPS, *(secret.key for secret in secrets.SECRETS)]
     unknown = [key for key in raw if key not in GROUPS]
-    report.add(Problem(key, concealed(raw[key], key), unknown_key(key, known), "without this key") for key in unknown)
+    report.add(Problem(key, concealed(raw[key], key), unknown_key(key, known), WITHOUT) for key in unknown)
     meant = {near for key in unknown if (near := nearest_key(key, known)) and near not in raw}
     report.suspect(meant)
     return meant
 
 
-def _below(group: str, faults: Iterator[Problem]) -> Iterator[Problem]:
-    return (fault.under(group) for fault in faults)
+def _of_group(group: str, settings: Settings) -> Iterator[Problem]:
+    """What a group's own model finds."""
+    return below(group, getattr(settings, to_snake(group)).problems())
 
 
 def _charts_in_use(settings: Settings) -> tuple[str, ...]:
@@ -121,12 +128,8 @@ def _charts_in_use(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name, used in layers.items() if used)
 
 
-def _snake_case(key: str) -> str:
-    return re.sub(r"([A-Z])", lambda match: f"_{match[1].lower()}", key)
-
-
-def _kubeconfig(kubernetes: Kubernetes) -> Iterator[Problem]:
+def _kubeconfig(settings: Settings) -> Iterator[Problem]:
     """A kubeconfig that is named must be there; the provider would say so in the middle of an update only."""
-    path = kubernetes.kubeconfig
+    path = settings.kubernetes.kubeconfig
     if path and not Path(path).is_file():
         yield Problem("kubernetes.kubeconfig", path, "is not a file", "the path of a kubeconfig, or without this key")

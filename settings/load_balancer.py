@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from settings.fields import Address, DnsLabel, Model, Problem, Seconds
+from settings.fields import WITHOUT, Address, DnsLabel, Model, Problem, Seconds, below, known, readable
 from settings.nodes import AddressRange
 
 
@@ -72,30 +72,37 @@ class LoadBalancer(Model):
         return next((name for name, pool in self.pools.items() if address in pool), None)
 
     def problems(self) -> Iterator[Problem]:
-        names = list(self.pools)
-        for position, name in enumerate(names):
-            pool = self.pools[name]
-            if pool.start > pool.stop:
-                yield Problem(f"pools.{name}", str(pool), "ends before it starts", pool.reversed())
-            for other in names[:position]:
-                if pool.overlaps(self.pools[other]):
-                    reason = f"overlaps pool {other} ({self.pools[other]}); Cilium would disable the younger one"
-                    yield Problem(f"pools.{name}", str(pool), reason, "ranges that share no address")
+        yield from readable(
+            *(self._pool_problems(name) for name in self.pools),
+            self._shared_addresses(),
+            below("l2", self.l2.problems()),
+        )
+
+    def _pool_problems(self, name: str) -> Iterator[Problem]:
+        pool, shown = self.pools[name], str(self.pools[name])
+        if pool.start > pool.stop:
+            yield Problem(f"pools.{name}", shown, "ends before it starts", pool.reversed())
+        earlier = list(self.pools)[: list(self.pools).index(name)]
+        for other, overlaps in known(earlier, lambda other: pool.overlaps(self.pools[other])):
+            if overlaps:
+                reason = f"overlaps pool {other} ({self.pools[other]}); Cilium would disable the younger one"
+                yield Problem(f"pools.{name}", shown, reason, WITHOUT, because=(f"pools.{other}",))
+
+    def _shared_addresses(self) -> Iterator[Problem]:
         owners: dict[IPv4Address, str] = {}
         for name, address in self.addresses.items():
             first = owners.setdefault(address, name)
             if first != name:
                 reason = f"is already the address of loadBalancer.addresses.{first}"
                 yield Problem(f"addresses.{name}", str(address), reason, self.free_address())
-        yield from (problem.under("l2") for problem in self.l2.problems())
 
     def free_address(self) -> str:
         """The first address of the pools without a fixed owner, or advice where there is none."""
-        for pool in self.pools.values():
-            for number in range(int(pool.start), int(pool.stop) + 1):
+        for _, (start, stop) in known(self.pools.values(), lambda pool: (int(pool.start), int(pool.stop))):
+            for number in range(start, stop + 1):
                 if IPv4Address(number) not in self.addresses.values():
                     return str(IPv4Address(number))
-        return "an address of a pool in loadBalancer.pools"
+        return WITHOUT
 
     def usage(self) -> dict[str, Any]:
         """Per pool: its range, its size, the fixed addresses by owner and how many addresses are left."""

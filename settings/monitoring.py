@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
-from settings.fields import DnsLabel, Form, Model, Problem
+from settings.fields import DnsLabel, Form, Model, Problem, below
 
 Percent = Annotated[int, Field(gt=0, le=100, examples=[50])]
 """A share of a whole."""
@@ -127,7 +127,7 @@ class Alerts(Model):
 
     def problems(self) -> Iterator[Problem]:
         for name in ("cilium", "certificates", "workloads"):
-            yield from (problem.under(name) for problem in getattr(self, name).problems())
+            yield from below(name, getattr(self, name).problems())
 
 
 class Monitoring(Model):
@@ -168,7 +168,7 @@ class Monitoring(Model):
 
     def problems(self) -> Iterator[Problem]:
         if self.alerts:
-            yield from (problem.under("alerts") for problem in self.alerts.problems())
+            yield from below("alerts", self.alerts.problems())
 
     def service_monitor(self, labels_key: str = "labels") -> dict[str, Any]:
         """A chart's `serviceMonitor` value; `labels_key` is what that chart calls the labels of the monitor."""

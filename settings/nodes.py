@@ -1,12 +1,25 @@
 """Layer 1, the physical network: the inventory of nodes, their subnet and the addresses that DHCP gives out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
-from ipaddress import IPv4Address
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network
+from itertools import islice
 
 from pydantic import Field
 
-from settings.fields import Address, DnsLabel, InterfaceName, LabelValue, MacAddress, Model, Network, Problem
+from settings.fields import (
+    Address,
+    DnsLabel,
+    InterfaceName,
+    LabelValue,
+    MacAddress,
+    Model,
+    Network,
+    Problem,
+    known,
+    readable,
+)
 
 
 class Role(StrEnum):
@@ -91,13 +104,16 @@ class Physical(Model):
     )
 
     def taken(self) -> dict[IPv4Address, str]:
-        """Every address of the subnet that has an owner, with the owner's name."""
-        owners = {node.address: f"node {name}" for name, node in self.nodes.items()}
-        return owners | {
-            self.api_vip: "the API VIP",
-            self.gateway: "the gateway",
-            self.subnet.network_address: "the network address",
-            self.subnet.broadcast_address: "the broadcast address",
+        """Every address of the subnet that has an owner, with the owner's name; without owners that can't be read."""
+        nodes = known(self.nodes.items(), lambda entry: entry[1].address)
+        others: dict[str, Callable[[], IPv4Address]] = {
+            "the API VIP": lambda: self.api_vip,
+            "the gateway": lambda: self.gateway,
+            "the network address": lambda: self.subnet.network_address,
+            "the broadcast address": lambda: self.subnet.broadcast_address,
+        }
+        return {address: f"node {name}" for (name, _), address in nodes} | {
+            address: owner for owner, address in known(others, lambda owner: others[owner]())
         }
 
     def free_addresses(self) -> Iterator[IPv4Address]:
@@ -105,22 +121,34 @@ class Physical(Model):
         taken = self.taken()
         return (host for host in self.subnet.hosts() if host not in taken)
 
+    def free_run(self, *others: AddressRange | None) -> dict[str, str] | None:
+        """The longest run of free addresses beside some others, as one writes it; None where all are taken."""
+        apart = [run for run, _ in known(filter(None, others), str)]
+        runs: list[list[IPv4Address]] = [[]]
+        # A large subnet is not searched to its end.
+        for address in islice(self.free_addresses(), 4096):
+            if any(address in run for run in apart):
+                continue
+            if runs[-1] and int(address) != int(runs[-1][-1]) + 1:
+                runs.append([])
+            runs[-1].append(address)
+        longest = max(runs, key=len)
+        return {"start": str(longest[0]), "stop": str(longest[-1])} if longest else None
+
     def problems(self) -> Iterator[Problem]:
-        yield from self._misplaced_addresses()
-        yield from self._shared_macs()
-        span = self.dhcp_range
-        if span and span.start > span.stop:
-            yield Problem("dhcpRange", str(span), "ends before it starts", span.reversed())
-        for end in (span.start, span.stop) if span else ():
-            if end not in self.subnet:
-                yield Problem("dhcpRange", str(span), f"leaves the node subnet {self.subnet}", "addresses inside it")
-        if span and self.api_vip in span:
-            yield Problem(
-                "dhcpRange",
-                str(span),
-                f"contains the API VIP {self.api_vip}, which DHCP could lease",
-                "a range beside it",
-            )
+        yield from readable(self._misplaced_addresses(), self._shared_macs())
+        if self.dhcp_range:
+            yield from readable(self._dhcp_problems(self.dhcp_range))
+
+    def _dhcp_problems(self, span: AddressRange) -> Iterator[Problem]:
+        shown = str(span)
+        if span.start > span.stop:
+            yield Problem("dhcpRange", shown, "ends before it starts", span.reversed())
+        elif (span.start not in self.subnet or span.stop not in self.subnet) and self.gateway in self.subnet:
+            yield Problem("dhcpRange", shown, f"leaves the node subnet {self.subnet}", self.free_run(), ("subnet",))
+        elif self.api_vip in span:
+            reason = f"contains the API VIP {self.api_vip}, which DHCP could lease"
+            yield Problem("dhcpRange", shown, reason, self.free_run(), ("apiVip",))
 
     def _misplaced_addresses(self) -> Iterator[Problem]:
         """Addresses outside the subnet, on its two reserved ones, or declared twice."""
@@ -129,10 +157,19 @@ class Physical(Model):
             self.subnet.broadcast_address: "is the broadcast address of the node subnet",
         }
         owners: dict[IPv4Address, str] = {}
-        declared = {"gateway": self.gateway, "apiVip": self.api_vip}
-        declared |= {f"nodes.{name}.address": node.address for name, node in self.nodes.items()}
+        declared: dict[str, Callable[[], IPv4Address]] = {
+            "gateway": lambda: self.gateway,
+            "apiVip": lambda: self.api_vip,
+            **{f"nodes.{name}.address": partial(getattr, node, "address") for name, node in self.nodes.items()},
+        }
         free = self.free_addresses()
-        for key, address in declared.items():
+        found = dict(known(declared, lambda key: declared[key]()))
+        if len(found) > 1 and not any(address in self.subnet for address in found.values()):
+            reason = f"holds none of the addresses declared in it: {', '.join(map(str, found.values()))}"
+            example = str(IPv4Network(f"{next(iter(found.values()))}/{self.subnet.prefixlen}", strict=False))
+            yield Problem("subnet", str(self.subnet), reason, example)
+            return
+        for key, address in found.items():
             if address not in self.subnet:
                 reason = f"lies outside the node subnet {self.subnet}"
             elif address in reserved:
@@ -146,8 +183,8 @@ class Physical(Model):
 
     def _shared_macs(self) -> Iterator[Problem]:
         owners: dict[str, str] = {}
-        for name, node in self.nodes.items():
-            first = owners.setdefault(node.mac, name)
+        for name, mac in known(self.nodes, lambda name: self.nodes[name].mac):
+            first = owners.setdefault(mac, name)
             if first != name:
                 reason = f"is already the MAC address of physical.nodes.{first}"
-                yield Problem(f"nodes.{name}.mac", node.mac, reason, "the address printed on this machine's card")
+                yield Problem(f"nodes.{name}.mac", mac, reason, "the address printed on this machine's card")

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
-from pydantic import ValidationError, create_model
+from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from settings.fields import Form, Model, Problem
+from settings.fields import WITHOUT, Form, Model, Problem
 
 Path = tuple[int | str, ...]
 M = TypeVar("M", bound=Model)
@@ -45,8 +45,8 @@ class Reading(Generic[M]):
 def parse_group(model: type[M], raw: Any) -> Reading[M]:
     """The model read from a config object, and its faults.
 
-    Values at fault are left out until the rest is valid, so that rules can judge the rest and all faults come in one
-    report. Asking the model for a required value that was left out raises UnreadError.
+    Values at fault are left out, so that rules can judge the rest and all faults come in one report. Asking the model,
+    or one in it, for a required value that was left out raises UnreadError.
     """
     if not isinstance(raw, dict):
         problem = Problem("", raw, _reason(raw, "dict_type"), "see docs/configuration.md")
@@ -63,31 +63,22 @@ def parse_group(model: type[M], raw: Any) -> Reading[M]:
 def _read_rest(model: type[M], raw: Any, faults: list[ErrorDetails]) -> Reading[M]:
     """The model without the values at `faults`, which are removed from `raw`."""
     found = _causes(faults)
-    meant = {key for fault in found if (key := _meant(model, fault))}
-    problems = [_problem(model, fault) for fault in found]
+    likely = _meant(model, found)
+    meant = {_key(path) for path in likely.values()}
+    problems = [_problem(model, fault, likely.get(fault["loc"])) for fault in found]
     # A misspelt key is one fault: the right one is then missing only because of it.
     problems = [each for each, fault in zip(problems, found, strict=True) if not _follows(each.key, fault, meant)]
-    reader, unread = model, set[str]()
+    stood_for: set[Path] = set()
     while True:
         for fault in reversed(faults):
-            path = _without_key_marker(fault["loc"])
-            if fault["type"] != "missing":
-                _leave_out(raw, path)
-            elif len(path) > 1:
-                # A node without its address, say, can't be judged: it goes as a whole.
-                _leave_out(raw, path[:-1])
-            else:
-                unread.add(next(name for name in model.model_fields if to_camel(name) == path[0]))
-        if unread:
-            optional: dict[str, Any] = dict.fromkeys(unread, (Any, None))
-            reader = create_model(model.__name__, __base__=model, **optional)
+            _make_readable(model, raw, fault, stood_for)
         try:
-            result = reader.model_validate(_compact(raw))
+            result = model.model_validate(_compact(raw))
             break
         except ValidationError as error:
             faults = [{**fault, "loc": _original(raw, fault["loc"])} for fault in error.errors()]
-    for name in unread:
-        del result.__dict__[name]
+    for path in stood_for:
+        _forget(result, raw, path)
     start = f"{model.mapping_field}." if model.mapping_field else ""
     return Reading(
         result,
@@ -95,6 +86,40 @@ def _read_rest(model: type[M], raw: Any, faults: list[ErrorDetails]) -> Reading[
         frozenset(key.removeprefix(start) for key in meant),
         {key.removeprefix(start): places for key, places in _numbering(raw)},
     )
+
+
+def _make_readable(model: type[Model], raw: Any, fault: ErrorDetails, stood_for: set[Path]) -> None:
+    """Leave the value at fault out of `raw`; where it is required, its example stands for it, noted in `stood_for`."""
+    path = _without_key_marker(fault["loc"])
+    if fault["type"] != "missing":
+        # An example that is not taken beside the rest: its object can't be judged, and goes as a whole.
+        wrong = next((each for each in stood_for if path[: len(each)] == each), None)
+        _leave_out(raw, wrong[:-1] if wrong else path)
+        stood_for.discard(wrong or path)
+        return
+    holder = raw
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = _place(model, path).example
+    stood_for.add(path)
+
+
+def _forget(result: Any, raw: Any, path: Path) -> None:
+    """Make what stands at `path` unread, where it is still there."""
+    for step in path[:-1]:
+        if isinstance(raw, list):
+            if raw[int(step)] is _LEFT_OUT:
+                return
+            result = result[_places(raw).index(int(step))]
+        elif isinstance(result, Model):
+            name = next(name for name in type(result).model_fields if to_camel(name) == step)
+            result = result.__dict__.get(name)
+        else:
+            result = result.get(step)
+        raw = raw.get(step) if isinstance(raw, dict) else raw[int(step)]
+        if result is None or raw is None:
+            return
+    result.__dict__.pop(next(name for name in type(result).model_fields if to_camel(name) == path[-1]), None)
 
 
 def _causes(faults: list[ErrorDetails]) -> list[ErrorDetails]:
@@ -111,19 +136,25 @@ def _follows(key: str, fault: ErrorDetails, meant: set[str]) -> bool:
     return fault["type"] == "missing" and key in meant
 
 
-def _meant(model: type[Model], fault: ErrorDetails) -> str | None:
-    """The key that was probably meant by an unknown one."""
-    if fault["type"] != "extra_forbidden":
-        return None
-    *parents, name = fault["loc"]
-    near = nearest_key(str(name), map(to_camel, _place(model, fault["loc"]).container.model_fields))
-    return near and _key((*parents, near))
+def _meant(model: type[Model], faults: list[ErrorDetails]) -> dict[Path, Path]:
+    """The keys that were probably meant by unknown ones: the nearest, else one that is missing beside it."""
+    unknown = [fault["loc"] for fault in faults if fault["type"] == "extra_forbidden"]
+    missing = [fault["loc"] for fault in faults if fault["type"] == "missing"]
+    meant: dict[Path, Path] = {}
+    for path in unknown:
+        if near := nearest_key(str(path[-1]), map(to_camel, _place(model, path).container.model_fields)):
+            meant[path] = (*path[:-1], near)
+    for path in unknown:
+        left = [each for each in missing if each[:-1] == path[:-1] and each not in meant.values()]
+        if path not in meant and left:
+            meant[path] = left[0]
+    return meant
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The reason for refusing a key, with the nearest known one."""
+def unknown_key(key: str, known: Iterable[str], near: str | None = None) -> str:
+    """The reason for refusing a key, with the one that was probably meant: the nearest known one when unset."""
     known = sorted(known)
-    near = nearest_key(key, known)
+    near = near or nearest_key(key, known)
     return "is not a known key; " + (f"did you mean {near}?" if near else f"known: {', '.join(known)}")
 
 
@@ -212,15 +243,18 @@ def _key(path: Path) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-def _problem(model: type[Model], fault: ErrorDetails) -> Problem:
+def _problem(model: type[Model], fault: ErrorDetails, meant: Path | None) -> Problem:
     path, value = _without_key_marker(fault["loc"]), fault["input"]
     key, place = _key(path), _place(model, fault["loc"])
     if fault["type"] == "missing":
         return Problem(key, None, "is required", place.example)
     if fault["type"] == "extra_forbidden":
         name = str(path[-1])
-        reason = place.container.retired.get(name) or unknown_key(name, map(to_camel, place.container.model_fields))
-        return Problem(key, concealed(value, name), reason, "without this key")
+        reason = place.container.retired.get(name)
+        if reason is None:
+            near = str(meant[-1]) if meant else None
+            reason = unknown_key(name, map(to_camel, place.container.model_fields), near)
+        return Problem(key, concealed(value, name), reason, WITHOUT)
     if fault["type"] == "string_pattern_mismatch":
         return Problem(key, value, place.words or "is not written as the example is", place.example)
     return Problem(key, value, _reason(value, fault["type"], fault["msg"], fault.get("ctx", {})), place.example)

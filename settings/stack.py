@@ -12,7 +12,7 @@ from settings.cilium import Cilium
 from settings.cloudflare.edge import Cloudflare
 from settings.cluster import Cluster, Kubernetes
 from settings.discovery import Discovery
-from settings.fields import Model
+from settings.fields import Model, UnreadError
 from settings.ingress import Ingress
 from settings.load_balancer import LoadBalancer
 from settings.monitoring import Monitoring
@@ -65,4 +65,8 @@ class Settings:
     @property
     def published(self) -> list[Published]:
         """The applications with nothing left open."""
-        return self.applications.published(self.cluster.domain)
+        try:
+            domain: str | None = self.cluster.domain
+        except UnreadError:
+            domain = None
+        return self.applications.published(domain)

@@ -134,7 +134,7 @@ def main() -> int:
         else:
             file = PROJECT / Path(given.lock or LOCK).expanduser()
             lines = [pin(Lock.read(file, PROJECT), given.name, given.version, given.repository)]
-    except (ChartUnavailableError, OSError, ValueError, TypeError, KeyError) as fault:
+    except (ChartUnavailableError, OSError, ValueError) as fault:
         print(fault, file=sys.stderr)
         return 1
     print("\n".join(lines))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pulumi
 
 from settings.charts.fetch import obtain
-from settings.charts.lock import LOCK, ChartUnavailableError, Lock, LockedChart
+from settings.charts.lock import LOCK, ChartUnavailableError, Lock, LockedChart, LockError
 from settings.charts.model import CHART_VERSIONS, Chart, Charts
-from settings.fields import Problem
+from settings.fields import WITHOUT, Problem
 from settings.parsing import unknown_key
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -85,7 +85,7 @@ def find_charts(
     Says in one line each when a folder brings its own lock file, and when a chart that nobody confirmed is used first.
     """
     problems = [
-        Problem(f"charts.versions.{name}", version, unknown_key(name, CHART_VERSIONS), "without this key")
+        Problem(f"charts.versions.{name}", version, unknown_key(name, CHART_VERSIONS), WITHOUT)
         for name, version in model.versions.items()
         if name not in CHART_VERSIONS
     ]
@@ -94,9 +94,9 @@ def find_charts(
     file, brought = lock_file(model, folder, PROJECT)
     try:
         lock = Lock.read(file, PROJECT, brought)
-    except (OSError, ValueError, TypeError, KeyError) as fault:
+    except LockError as fault:
         remedy = "charts.lock as it is in version control, or as `make lock FOLDER=FOLDER` writes it"
-        return {}, [Problem("charts.lock", str(file), f"can't be read: {fault}", remedy)]
+        return {}, [Problem("charts.lock", str(file), fault.reason, remedy)]
     if lock.folder:
         pulumi.log.info(f"Charts come from {folder}, as its own {LOCK} says; the project's does not count for them.")
     wanted = {name: model.versions.get(name, CHART_VERSIONS[name]) for name in names}

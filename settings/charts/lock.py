@@ -7,6 +7,7 @@ import shlex
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 LOCK = "charts.lock"
 """The project's own lock file; a folder of archives may bring one of the same name."""
@@ -115,7 +116,7 @@ class FirstUse:
     def read(self) -> str | None:
         """The digest; None before the first use. Raises ChartUnavailableError when the record is damaged."""
         try:
-            text = self.file.read_text().strip()
+            text = self.file.read_bytes().decode(errors="replace").strip()
         except FileNotFoundError:
             return None
         if not is_digest(text):
@@ -144,13 +145,43 @@ def lock_folder_command(folder: Path) -> str:
     return f"make lock FOLDER={shlex.quote(str(folder))}"
 
 
-def read_lock(file: Path) -> list[LockedChart]:
-    """The entries of a lock file (TOML).
+class LockError(ValueError):
+    """A lock file that can't be read, or is none; `reason` says why without its name."""
 
-    Raises OSError when it can't be read, and ValueError (TOMLDecodeError among them), TypeError or KeyError when it is
-    no lock file.
-    """
-    return [LockedChart(**entry) for entry in tomllib.loads(file.read_text())["chart"]]
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"{file} {reason}")
+        self.reason = reason
+
+
+def read_lock(file: Path) -> list[LockedChart]:
+    """The entries of a lock file (TOML). Raises LockError when it can't be read, or is none."""
+    try:
+        return _entries(file.read_bytes().decode())
+    except OSError as fault:
+        why = str(fault.strerror)
+    except UnicodeDecodeError:
+        why = "it is not text in UTF-8; some editors and shells of Windows write UTF-16"
+    except tomllib.TOMLDecodeError as fault:
+        why = f"it is no TOML: {fault}"
+    except ValueError as fault:
+        why = str(fault)
+    raise LockError(file, f"can't be read: {why}")
+
+
+def _entries(text: str) -> list[LockedChart]:
+    entries = tomllib.loads(text).get("chart")
+    if not isinstance(entries, list) or not entries:
+        raise ValueError("it has no entry [[chart]]")
+    return [_entry(place, entry) for place, entry in enumerate(entries, start=1)]
+
+
+def _entry(place: int, entry: Any) -> LockedChart:
+    known = {"name", "version", "sha256", "repository"}
+    if not isinstance(entry, dict) or not known - {"repository"} <= entry.keys() <= known:
+        raise ValueError(f"entry {place} is not of name, version, sha256 and, where needed, repository")
+    if wrong := [key for key, value in entry.items() if not isinstance(value, str)]:
+        raise ValueError(f"entry {place} has no text for {', '.join(wrong)}")
+    return LockedChart(**entry)
 
 
 def digest(content: bytes) -> str:

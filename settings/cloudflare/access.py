@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints
 from settings.applications import Published, WildcardPath
 from settings.cloudflare.device_posture import DeviceCheck
 from settings.cloudflare.rules import CountryCode
-from settings.fields import DnsLabel, DomainName, Form, Model, Network, Problem
+from settings.fields import WITHOUT, DnsLabel, DomainName, Form, Model, Network, Problem, below
 
 MailAddress = Annotated[
     str,
@@ -101,10 +101,10 @@ class Policy(Model):
             yield Problem("everyone", True, reason, "false, and emails, emailDomains or groups", because)
         if self.reason and not self.everyone:
             reason = "would have no effect: it is for everyone"
-            yield Problem("reason", self.reason, reason, "without this key", because=("everyone",))
+            yield Problem("reason", self.reason, reason, WITHOUT, because=("everyone",))
         if self.session_hours and self.decision is not Decision.ALLOW:
             reason = f"would have no effect: nobody logs in by decision {self.decision.value}"
-            yield Problem("sessionHours", self.session_hours, reason, "without this key", because=("decision",))
+            yield Problem("sessionHours", self.session_hours, reason, WITHOUT, because=("decision",))
         yield from self._bypass_problems() if self.decision is Decision.BYPASS else self._people_problems()
 
     def _people_problems(self) -> Iterator[Problem]:
@@ -123,7 +123,7 @@ class Policy(Model):
         for key, value in asked.items():
             if value:
                 shown = value if isinstance(value, bool) else list(value)
-                yield Problem(key, shown, "can't be known: with decision bypass nobody logs in", "without this key")
+                yield Problem(key, shown, "can't be known: with decision bypass nobody logs in", WITHOUT)
         if not (self.everyone or self.countries or self.networks):
             reason = "is nobody's: decision bypass needs networks or countries, or everyone and a reason"
             yield Problem("", "bypass", reason, {"decision": "bypass", "networks": ["203.0.113.0/24"]})
@@ -182,7 +182,7 @@ class Access(Model):
         }
         for key, entries in parts.items():
             for name, entry in entries.items():
-                yield from (problem.under(f"{key}.{name}") for problem in entry.problems())
+                yield from below(f"{key}.{name}", entry.problems())
         for name, policy in self.policies.items():
             yield from _unknown(f"policies.{name}.groups", policy.groups, "groups", self.groups)
             checks = policy.require_device_posture

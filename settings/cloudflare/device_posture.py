@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from settings.fields import Form, Model, Problem
+from settings.fields import WITHOUT, Form, Model, Problem
 
 
 class CheckType(StrEnum):
@@ -80,7 +80,7 @@ class DeviceCheck(Model):
             if needed and not value:
                 yield Problem(key, shown, f"is required for type {self.type.value}", example)
             elif value and not needed:
-                yield Problem(key, shown, f"means nothing for type {self.type.value}", "without this key")
+                yield Problem(key, shown, f"means nothing for type {self.type.value}", WITHOUT)
         possible = PLATFORMS.get(self.type, ())
         if self.platform and possible and self.platform not in possible:
             reason = f"has no check of type {self.type.value}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from settings.fields import DnsLabel, Form, Model, Problem, ResourceAmounts, Resources, Seconds, over
+from settings.fields import WITHOUT, DnsLabel, Form, Model, Problem, ResourceAmounts, Resources, Seconds, below, over
 
 AUTOMATIC_TTL = 1
 """Cloudflare's own choice, and the only one for a proxied record."""
@@ -82,7 +82,7 @@ class Record(Model):
         if (self.type is RecordType.MX) != (self.priority is not None):
             needed = self.type is RecordType.MX
             reason = "is required for MX" if needed else f"has no meaning for {self.type.value}"
-            yield Problem("priority", self.priority, reason, 10 if needed else "without this key")
+            yield Problem("priority", self.priority, reason, 10 if needed else WITHOUT)
         yield from self._content_problems()
 
     def _content_problems(self) -> Iterator[Problem]:
@@ -154,7 +154,7 @@ class ExternalDns(Model):
     )
 
     def problems(self) -> Iterator[Problem]:
-        yield from (problem.under("resources") for problem in self.resources.problems())
+        yield from below("resources", self.resources.problems())
 
 
 class PublicDnsSettings(Model):
@@ -175,9 +175,9 @@ class PublicDnsSettings(Model):
     def problems(self) -> Iterator[Problem]:
         seen: dict[tuple[str, RecordType, str], str] = {}
         for key, record in self.records.items():
-            yield from (problem.under(f"records.{key}") for problem in record.problems())
+            yield from below(f"records.{key}", record.problems())
             first = seen.setdefault((record.name, record.type, record.content), key)
             if first != key:
                 yield Problem(f"records.{key}", record.content, f"is the record {first} again", "without this record")
         if self.external_dns:
-            yield from (problem.under("externalDns") for problem in self.external_dns.problems())
+            yield from below("externalDns", self.external_dns.problems())

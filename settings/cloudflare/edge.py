@@ -10,7 +10,7 @@ from settings.cloudflare.access import Access, MailAddress
 from settings.cloudflare.dns import PublicDnsSettings
 from settings.cloudflare.tunnel import Tunnel
 from settings.cloudflare.zone import Plan, Zone
-from settings.fields import Model, Problem
+from settings.fields import Model, Problem, below
 from settings.ingress import CertificateIssuer, Ingress
 
 EXAMPLE_ID = "0123456789abcdef0123456789abcdef"
@@ -56,10 +56,10 @@ class Cloudflare(Model):
                 yield Problem(key, None, "is required by cloudflare.enabled", EXAMPLE_ID)
             elif value is not None and not re.fullmatch(r"[0-9a-f]{32}", value):
                 yield Problem(key, value, "is not 32 hexadecimal digits in lower case", EXAMPLE_ID)
-        yield from (problem.under("tunnel") for problem in self.tunnel.problems())
-        yield from (problem.under("dns") for problem in self.dns.problems())
-        yield from (problem.under("zone") for problem in self.zone.problems())
-        yield from (problem.under("access") for problem in self.access.problems())
+        yield from below("tunnel", self.tunnel.problems())
+        yield from below("dns", self.dns.problems())
+        yield from below("zone", self.zone.problems())
+        yield from below("access", self.access.problems())
 
     def hostname(self, domain: str) -> str:
         """The tunnel's public name, which names of applications point to; `domain` is `cluster.domain`."""

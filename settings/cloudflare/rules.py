@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from settings.applications import UrlPath
 from settings.cloudflare.expressions import Expression, both, one_of, path_below
-from settings.fields import DnsLabel, DomainName, Form, Model, Problem, Seconds
+from settings.fields import WITHOUT, DnsLabel, DomainName, Form, Model, Problem, Seconds, below
 
 STATIC_EXTENSIONS = (
     *("avif", "css", "gif", "ico", "jpeg", "jpg", "js", "mjs", "otf"),
@@ -140,7 +140,7 @@ class CustomRule(Model):
             reason = (
                 "is required for action skip" if needed else f"would have no effect: the action is {self.action.value}"
             )
-            yield Problem("skips", list(self.skips), reason, ["rate-limits"] if needed else "without this key")
+            yield Problem("skips", list(self.skips), reason, ["rate-limits"] if needed else WITHOUT)
 
 
 class CountryRule(Model):
@@ -308,7 +308,7 @@ class Cache(Model):
 
     def problems(self) -> Iterator[Problem]:
         for name, bypass in self.bypass.items():
-            yield from (problem.under(f"bypass.{name}") for problem in bypass.problems())
+            yield from below(f"bypass.{name}", bypass.problems())
 
 
 class ConfigRule(Match):
@@ -370,7 +370,7 @@ class Rules(Model):
         for key, listed in lists.items():
             names: dict[str, int] = {}
             for index, rule in enumerate(listed):
-                yield from (problem.under(f"{key}[{index}]") for problem in rule.problems())
+                yield from below(f"{key}[{index}]", rule.problems())
                 first = names.setdefault(rule.name, index)
                 if first != index:
                     reason = (
@@ -384,4 +384,4 @@ class Rules(Model):
             "ddos": self.ddos,
         }
         for key, part in (parts | {"cache": self.cache}).items():
-            yield from (problem.under(key) for problem in (part.problems() if part else ()))
+            yield from below(key, part.problems() if part else ())

@@ -7,7 +7,20 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from settings.fields import DnsLabel, DomainName, Form, Model, Problem, ResourceAmounts, Resources, Seconds, over
+from settings.fields import (
+    WITHOUT,
+    DnsLabel,
+    DomainName,
+    Form,
+    Model,
+    OneANode,
+    Problem,
+    ResourceAmounts,
+    Resources,
+    Seconds,
+    below,
+    over,
+)
 from settings.ingress import ImageReference
 
 
@@ -76,7 +89,7 @@ class TunnelRule(Model):
     def problems(self) -> Iterator[Problem]:
         if self.origin_server_name and not self.service.startswith("https://"):
             reason = f"would have no effect: {self.service} is not HTTPS"
-            yield Problem("originServerName", self.origin_server_name, reason, "without this key")
+            yield Problem("originServerName", self.origin_server_name, reason, WITHOUT)
 
 
 CONNECTOR_RESOURCES = Resources(
@@ -115,10 +128,11 @@ class Tunnel(Model):
         examples=["origin-ca"],
     )
     image: PinnedImage = Field(default="docker.io/cloudflare/cloudflared:2026.7.3", description="image of cloudflared")
-    replicas: int = Field(
+    replicas: Annotated[int, OneANode()] = Field(
         default=2,
         ge=1,
-        description="connectors, one a node; each holds four connections; at least 2 where there are two nodes",
+        description="connectors, one a node; each holds four connections; at least 2 where there are two nodes, "
+        "and by default no more than there are nodes",
         examples=[2],
     )
     transport: Transport = Field(
@@ -142,11 +156,11 @@ class Tunnel(Model):
             yield Problem("postQuantum", True, reason, "false, or transport: quic", because=("transport",))
         owners: dict[tuple[str, str | None], int] = {}
         for index, rule in enumerate(self.rules):
-            yield from (problem.under(f"rules[{index}]") for problem in rule.problems())
+            yield from below(f"rules[{index}]", rule.problems())
             first = next((owners[key] for key in ((rule.host, None), (rule.host, rule.path)) if key in owners), None)
             if first is not None:
                 reason = f"is never reached: cloudflare.tunnel.rules[{first}] takes the same requests before it"
                 because = (f"rules[{first}]", f"rules[{index}]")
                 yield Problem(f"rules[{index}].host", rule.host, reason, "another host or path", because)
             owners.setdefault((rule.host, rule.path), index)
-        yield from (problem.under("resources") for problem in self.resources.problems())
+        yield from below("resources", self.resources.problems())

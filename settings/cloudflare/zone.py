@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 
 from settings.applications import covered_by_wildcard
 from settings.cloudflare.rules import Rules
-from settings.fields import DnsLabel, Form, Model, Problem
+from settings.fields import DnsLabel, Form, Model, Problem, below
 from settings.ingress import Hsts, TlsProtocol
 
 MOST_PACK_HOSTS = 50
@@ -192,7 +192,7 @@ class Bots(Model):
     )
 
     def problems(self) -> Iterator[Problem]:
-        if not self.model_dump(exclude_none=True):
+        if all(getattr(self, name) is None for name in type(self).model_fields):
             yield Problem("", {}, "changes nothing", {"aiBots": "block"})
 
 
@@ -257,12 +257,12 @@ class Zone(Model):
     rules: Rules = Field(default=Rules(), description="rules of the zone")
 
     def problems(self) -> Iterator[Problem]:
-        yield from (problem.under("settings") for problem in self.settings.problems())
-        yield from (problem.under("rules") for problem in self.rules.problems())
+        yield from below("settings", self.settings.problems())
+        yield from below("rules", self.rules.problems())
         if self.bots:
-            yield from (problem.under("bots") for problem in self.bots.problems())
+            yield from below("bots", self.bots.problems())
         for name, pack in self.certificate_packs.items():
-            yield from (problem.under(f"certificatePacks.{name}") for problem in pack.problems())
+            yield from below(f"certificatePacks.{name}", pack.problems())
 
     def has_certificate(self, host: str, domain: str) -> bool:
         """Whether the edge has a certificate for `host`: Universal SSL covers the domain and one label below it."""

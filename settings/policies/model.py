@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from settings.applications import LabelKey, Port
-from settings.fields import DnsLabel, Form, LabelValue, Model, Network, Problem, Protocol
+from settings.fields import WITHOUT, DnsLabel, Form, LabelValue, Model, Network, Problem, Protocol, below
 
 Labels = Annotated[dict[LabelKey, LabelValue], Field(min_length=1, examples=[{"app": "frontend"}])]
 """Labels that pods must have, all of them."""
@@ -160,7 +160,7 @@ class Flow(Model):
 
     def problems(self) -> Iterator[Problem]:
         for index, rule in enumerate(self.http):
-            yield from (problem.under(f"http[{index}]") for problem in rule.problems())
+            yield from below(f"http[{index}]", rule.problems())
         if self.http and self.protocol is not Protocol.TCP:
             yield Problem("protocol", self.protocol.value, "HTTP rules need TCP", "TCP")
 
@@ -251,16 +251,16 @@ class Namespace(Model):
     def problems(self) -> Iterator[Problem]:
         if "pod_security" in self.model_fields_set and not self.create:
             reason = "is set on namespaces that are created here, and create is false"
-            yield Problem("podSecurity", self.pod_security.value, reason, "without this key", because=("create",))
+            yield Problem("podSecurity", self.pod_security.value, reason, WITHOUT, because=("create",))
         if not self.default_deny:
             listed = ("allow_same_namespace", "flows", "egress", "metrics", "api_server", "probe_ports")
             for key in filter(lambda name: getattr(self, name), listed):
                 value = getattr(self, key)
                 camel = re.sub(r"_(.)", lambda match: match[1].upper(), key)
                 reason = "has nothing to let through: defaultDeny is false, and everything is"
-                yield Problem(camel, value if value is True else list(value), reason, "without this key")
+                yield Problem(camel, value if value is True else list(value), reason, WITHOUT)
         for name, flow in self.flows.items():
-            yield from (problem.under(f"flows.{name}") for problem in flow.problems())
+            yield from below(f"flows.{name}", flow.problems())
         yield from self._unseen_labels()
 
     @property
@@ -317,7 +317,7 @@ class Policies(Model):
 
     def problems(self) -> Iterator[Problem]:
         for name, namespace in self.namespaces.items():
-            yield from (problem.under(f"namespaces.{name}") for problem in namespace.problems())
+            yield from below(f"namespaces.{name}", namespace.problems())
 
     @property
     def uses_proxy(self) -> bool:

@@ -16,14 +16,18 @@ from settings.rules import (
     zone,
 )
 
-RULES = (
-    *network.RULES,
-    *certificates.RULES,
-    *tailscale.RULES,
-    *cloudflare.RULES,
-    *zone.RULES,
-    *applications.RULES,
-    *policies.RULES,
-    *discovery.RULES,
-    *monitoring.RULES,
+STAGES = (
+    network.BASE,
+    (
+        *network.RULES,
+        *certificates.RULES,
+        *tailscale.RULES,
+        *cloudflare.RULES,
+        *zone.RULES,
+        *applications.RULES,
+        *policies.RULES,
+        *discovery.RULES,
+        *monitoring.RULES,
+    ),
 )
+"""The rules in the order in which they are asked: what follows from a fault that an earlier stage found is dropped."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from settings.applications import TAILSCALE_CLASS, covered_by_wildcard
-from settings.fields import Problem
+from settings.applications import TAILSCALE_CLASS, Published, covered_by_wildcard
+from settings.fields import WITHOUT, Problem, known, readable
 from settings.stack import Settings
 
 
@@ -23,39 +23,47 @@ def classes(settings: Settings) -> Iterator[Problem]:
 
 def hosts(settings: Settings) -> Iterator[Problem]:
     """Every host can have a certificate and a name, and two applications never share one on a class."""
-    domain = settings.cluster.domain
+    yield from readable(_shared_hosts(settings), *(_host(settings, each) for each in settings.published))
+
+
+def _shared_hosts(settings: Settings) -> Iterator[Problem]:
     owners: dict[tuple[str, str, str], str] = {}
-    for application in settings.published:
-        key = f"applications.{application.name}"
-        entry = settings.applications.entries[application.name]
-        # NGINX and Tailscale take /api and /api/ for one path.
-        place = (application.ingress_class, application.host, application.path.rstrip("/"))
-        first = owners.setdefault(place, application.name)
-        if first != application.name:
+    # NGINX and Tailscale take /api and /api/ for one path.
+    places = known(settings.published, lambda each: (each.ingress_class, each.host, each.path.rstrip("/")))
+    for application, place in places:
+        name = application.name
+        first = owners.setdefault(place, name)
+        if first != name:
             reason = f"with path {application.path} is already where applications.{first} is published"
-            example, both = f"{application.name}.{domain}", (key, f"applications.{first}")
-            yield Problem(f"{key}.host", application.host, reason, example, because=both)
-        if application.ingress_class == TAILSCALE_CLASS:
-            if entry.host:
-                reason = "can't be chosen on class tailscale: the tailnet names the device after the entry"
-                yield Problem(f"{key}.host", entry.host, reason, "without this key")
-            continue
-        if application.host != domain and not application.host.endswith(f".{domain}"):
-            reason = f"lies outside cluster.domain {domain}, for which alone there are certificates and records"
-            yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}")
-            continue
-        behind_tunnel = (
-            settings.cloudflare.enabled and application.ingress_class == settings.cloudflare.tunnel.ingress_class
+            example = f"{name}.{application.host.partition('.')[2]}"
+            both = (f"applications.{name}", f"applications.{first}")
+            yield Problem(f"applications.{name}.host", application.host, reason, example, because=both)
+
+
+def _host(settings: Settings, application: Published) -> Iterator[Problem]:
+    key, entry = f"applications.{application.name}.host", settings.applications.entries[application.name]
+    if application.ingress_class == TAILSCALE_CLASS:
+        if entry.host:
+            reason = "can't be chosen on class tailscale: the tailnet names the device after the entry"
+            yield Problem(key, entry.host, reason, WITHOUT, because=(f"applications.{application.name}.ingressClass",))
+        return
+    domain, example = settings.cluster.domain, f"{application.name}.{settings.cluster.domain}"
+    if application.host != domain and not application.host.endswith(f".{domain}"):
+        reason = f"lies outside cluster.domain {domain}, for which alone there are certificates and records"
+        yield Problem(key, application.host, reason, example, because=("cluster.domain",))
+        return
+    behind_tunnel = (
+        settings.cloudflare.enabled and application.ingress_class == settings.cloudflare.tunnel.ingress_class
+    )
+    controller = settings.ingress.classes.get(application.ingress_class)
+    signed = behind_tunnel or controller is None or controller.certificate_issuer is not None
+    if not signed and not covered_by_wildcard(application.host, domain):
+        reason = (
+            f"is deeper than a wildcard certificate reaches, and ingress.classes.{application.ingress_class}."
+            "certificateIssuer, which would sign one for it, is unset"
         )
-        controller = settings.ingress.classes.get(application.ingress_class)
-        signed = behind_tunnel or controller is None or controller.certificate_issuer is not None
-        if not signed and not covered_by_wildcard(application.host, domain):
-            reason = (
-                f"is deeper than a wildcard certificate reaches, and ingress.classes.{application.ingress_class}."
-                "certificateIssuer, which would sign one for it, is unset"
-            )
-            because = ("ingress.classes", "cloudflare.enabled", "cloudflare.tunnel.ingressClass")
-            yield Problem(f"{key}.host", application.host, reason, f"{application.name}.{domain}", because)
+        because = ("ingress.classes", "cloudflare.enabled", "cloudflare.tunnel.ingressClass")
+        yield Problem(key, application.host, reason, example, because)
 
 
 def limits(settings: Settings) -> Iterator[Problem]:
@@ -64,7 +72,7 @@ def limits(settings: Settings) -> Iterator[Problem]:
         if entry.ingress_class == TAILSCALE_CLASS and entry.limits.model_fields_set:
             value = entry.limits.model_dump(by_alias=True, exclude_none=True)
             reason = "would have no effect: Tailscale's proxies know no limits"
-            yield Problem(f"applications.{name}.limits", value, reason, "without this key")
+            yield Problem(f"applications.{name}.limits", value, reason, WITHOUT)
 
 
 RULES = (classes, hosts, limits)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from settings.fields import Problem
+from settings.fields import WITHOUT, Problem
 from settings.ingress import CertificateIssuer
 from settings.rules.network import too_few_nodes
 from settings.stack import Settings
@@ -25,7 +25,7 @@ def issuers(settings: Settings) -> Iterator[Problem]:
         reason = f"nobody would sign the certificate: {unset}"
         key = f"ingress.classes.{name}.certificateIssuer"
         because = ("certificates.enabled", SETTINGS_OF[issuer])
-        yield Problem(key, issuer.value, reason, others[0] if others else "without this key", because)
+        yield Problem(key, issuer.value, reason, others[0] if others else WITHOUT, because)
 
 
 def secrets(settings: Settings) -> Iterator[Problem]:

@@ -18,14 +18,6 @@ def gateway_address(settings: Settings) -> Iterator[Problem]:
         yield Problem(key, None, reason, balancer.free_address(), because=("discovery.lanDns",))
 
 
-def cluster_dns(settings: Settings) -> Iterator[Problem]:
-    """The service network holds the cluster DNS address, its tenth."""
-    network = settings.cluster.service_cidr
-    if settings.discovery.enabled and network.num_addresses <= 10:
-        reason = "has no tenth address, where the cluster's DNS Service stands"
-        yield Problem("cluster.serviceCidr", str(network), reason, "10.96.0.0/12")
-
-
 def forwarding_loops(settings: Settings) -> Iterator[Problem]:
     """No resolver is asked for names that it would ask this one for in turn."""
     discovery, network = settings.discovery, settings.cluster.service_cidr
@@ -89,4 +81,4 @@ def services(settings: Settings) -> Iterator[Problem]:
                 yield Problem(key, service.namespace, "belongs to the cluster", "production")
 
 
-RULES = (gateway_address, cluster_dns, forwarding_loops, zones, replicas, services)
+RULES = (gateway_address, forwarding_loops, zones, replicas, services)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
 from settings.cilium import matches_device
-from settings.fields import Problem
+from settings.fields import WITHOUT, Problem, readable
 from settings.ingress import ServiceType
 from settings.nodes import Role
 from settings.stack import Settings
@@ -36,20 +36,26 @@ def networks(settings: Settings) -> Iterator[Problem]:
         "cluster.podCidr": cluster.pod_cidr,
         "cluster.serviceCidr": cluster.service_cidr,
     }
-    for position, (key, network) in enumerate(declared.items()):
-        others = [(other, declared[other]) for other in list(declared)[:position]]
-        free = next((str(usual) for usual in USUAL_NETWORKS if not _overlaps_any(usual, declared.values())), "another")
-        for reserved, owner in RESERVED_NETWORKS.items():
-            if network.overlaps(reserved):
-                yield Problem(key, str(network), f"overlaps {reserved}, {owner}", free)
-        for other, taken in others:
-            if network.overlaps(taken):
-                yield Problem(key, str(network), f"overlaps {other} ({taken})", free, because=(other,))
+    apart: dict[str, IPv4Network] = {}
+    for key, network in declared.items():
+        reserved = [f"{each}, {owner}" for each, owner in RESERVED_NETWORKS.items() if network.overlaps(each)]
+        taken = [f"{other} ({each})" for other, each in apart.items() if network.overlaps(each)]
+        if reserved or taken:
+            others = [each for other, each in declared.items() if other != key]
+            free = next((str(usual) for usual in USUAL_NETWORKS if not _overlaps_any(usual, others)), WITHOUT)
+            reason = f"overlaps {'; '.join([*taken, *reserved])}"
+            yield Problem(key, str(network), reason, free, because=tuple(apart) if taken else ())
+        else:
+            # What lies at the wrong place itself is no measure for the others.
+            apart[key] = network
     if physical.subnet.prefixlen > 29:
         reason = "has no room for a gateway, the API VIP, a node and a LoadBalancer address"
         yield Problem("physical.subnet", str(physical.subnet), reason, "192.168.1.0/24")
     if not 12 <= cluster.service_cidr.prefixlen <= 28:
-        reason = "the API server takes service networks from /12 on, and below /28 there is no room for services"
+        reason = (
+            "the API server takes service networks from /12 on, and below /28 there is no tenth address, where the "
+            "cluster's DNS stands"
+        )
         yield Problem("cluster.serviceCidr", str(cluster.service_cidr), reason, "10.96.0.0/12")
 
 
@@ -82,26 +88,48 @@ def pools(settings: Settings) -> Iterator[Problem]:
 
     A pool that is the whole subnet would hand the router's address to a Service (pitfalls, VIP pool safety).
     """
-    physical, load_balancer = settings.physical, settings.load_balancer
-    for name, pool in load_balancer.pools.items():
-        key = f"loadBalancer.pools.{name}"
-        example = "start and stop of a run of addresses in the node subnet that nothing else uses"
-        inside = pool.start in physical.subnet and pool.stop in physical.subnet
-        if not inside and load_balancer.bgp is None:
-            reason = f"leaves the node subnet {physical.subnet}, and ARP does not reach beyond it (BGP would)"
-            yield Problem(key, str(pool), reason, example, because=("loadBalancer.bgp",))
-        taken = [f"{address} ({owner})" for address, owner in sorted(physical.taken().items()) if address in pool]
-        if taken:
-            whole = pool.start <= physical.subnet[1] and pool.stop >= physical.subnet[-2]
-            prefix = "is the whole node subnet" if whole else "contains addresses that are taken"
-            yield Problem(key, str(pool), f"{prefix}; a Service could be handed {', '.join(taken)}", example)
-        if physical.dhcp_range and pool.overlaps(physical.dhcp_range):
-            reason = f"overlaps physical.dhcpRange {physical.dhcp_range}; the router could lease a Service's address"
-            yield Problem(key, str(pool), reason, example)
-        for other, network in (("podCidr", settings.cluster.pod_cidr), ("serviceCidr", settings.cluster.service_cidr)):
-            if pool.start <= network[-1] and network[0] <= pool.stop:
-                reason = f"overlaps cluster.{other} ({network})"
-                yield Problem(key, str(pool), reason, example, because=(f"cluster.{other}",))
+    for name in settings.load_balancer.pools:
+        yield from readable(*(rule(settings, name) for rule in (_pool_place, _pool_neighbours, _pool_networks)))
+
+
+def _pool_place(settings: Settings, name: str) -> Iterator[Problem]:
+    physical, pool = settings.physical, settings.load_balancer.pools[name]
+    inside = pool.start in physical.subnet and pool.stop in physical.subnet
+    if not inside and settings.load_balancer.bgp is None:
+        reason = f"leaves the node subnet {physical.subnet}, and ARP does not reach beyond it (BGP would)"
+        because = ("loadBalancer.bgp", "physical.subnet")
+        yield Problem(f"loadBalancer.pools.{name}", str(pool), reason, _free_run(settings, name), because)
+
+
+def _pool_neighbours(settings: Settings, name: str) -> Iterator[Problem]:
+    physical, pool, key = settings.physical, settings.load_balancer.pools[name], f"loadBalancer.pools.{name}"
+    taken = [f"{address} ({owner})" for address, owner in sorted(physical.taken().items()) if address in pool]
+    if taken:
+        whole = pool.start <= physical.subnet[1] and pool.stop >= physical.subnet[-2]
+        prefix = "is the whole node subnet" if whole else "contains addresses that are taken"
+        reason = f"{prefix}; a Service could be handed {', '.join(taken)}"
+        yield Problem(key, str(pool), reason, _free_run(settings, name))
+    if physical.dhcp_range and pool.overlaps(physical.dhcp_range):
+        reason = f"overlaps physical.dhcpRange {physical.dhcp_range}; the router could lease a Service's address"
+        yield Problem(key, str(pool), reason, _free_run(settings, name), because=("physical.dhcpRange",))
+
+
+def _pool_networks(settings: Settings, name: str) -> Iterator[Problem]:
+    pool = settings.load_balancer.pools[name]
+    for other, network in (("podCidr", settings.cluster.pod_cidr), ("serviceCidr", settings.cluster.service_cidr)):
+        if pool.start <= network[-1] and network[0] <= pool.stop:
+            key, reason, because = (
+                f"loadBalancer.pools.{name}",
+                f"overlaps cluster.{other} ({network})",
+                f"cluster.{other}",
+            )
+            yield Problem(key, str(pool), reason, _free_run(settings, name), because=(because,))
+
+
+def _free_run(settings: Settings, name: str) -> object:
+    """A pool that would do in place of the one of that name."""
+    others = [pool for other, pool in settings.load_balancer.pools.items() if other != name]
+    return settings.physical.free_run(settings.physical.dhcp_range, *others) or WITHOUT
 
 
 def announcements(settings: Settings) -> Iterator[Problem]:
@@ -158,6 +186,12 @@ def replicas(settings: Settings) -> Iterator[Problem]:
     for name, controller in settings.ingress.classes.items():
         scaling = controller.autoscaling
         path = f"ingress.classes.{name}"
+        if scaling and "max_replicas" not in scaling.model_fields_set:
+            if scaling.max_replicas > nodes:
+                shown = scaling.model_dump(by_alias=True, exclude_unset=True)
+                reason = f"one pod a node, and {_there_are(nodes)}: nothing to scale to"
+                yield Problem(f"{path}.autoscaling", shown, reason, WITHOUT, because=("physical.nodes",))
+            continue
         key = f"{path}.autoscaling.maxReplicas" if scaling else f"{path}.replicas"
         wanted[key] = scaling.max_replicas if scaling else controller.replicas
     for key, count in wanted.items():
@@ -171,9 +205,12 @@ def replicas(settings: Settings) -> Iterator[Problem]:
 
 def too_few_nodes(key: str, count: int, nodes: int) -> Problem:
     """The problem of more pods than there are nodes to spread them over."""
-    there = "is 1 node" if nodes == 1 else f"are {nodes} nodes"
-    reason = f"one pod a node, and there {there}: the rest would stay pending"
+    reason = f"one pod a node, and {_there_are(nodes)}: the rest would stay pending"
     return Problem(key, count, reason, nodes, because=("physical.nodes",))
+
+
+def _there_are(nodes: int) -> str:
+    return "there is 1 node" if nodes == 1 else f"there are {nodes} nodes"
 
 
 def ingress_classes(settings: Settings) -> Iterator[Problem]:
@@ -213,9 +250,11 @@ def fixed_addresses(settings: Settings) -> Iterator[Problem]:
             yield Problem(key, str(address), reason, example, because=("loadBalancer.pools",))
 
 
+BASE = (networks,)
+"""What must be right before the rest can be judged."""
+
 RULES = (
     cilium_upgrade,
-    networks,
     pools,
     announcements,
     announcing_interfaces,

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from settings.fields import Problem
+from settings.fields import WITHOUT, Problem, known, readable
 from settings.policies import flows, infrastructure
-from settings.policies.model import ANYWHERE, Flow, unseen_labels
+from settings.policies.model import ANYWHERE, Egress, Flow, unseen_labels
 from settings.policies.traffic import Allow, Pods, Policy
 from settings.stack import Settings
 
@@ -61,7 +61,7 @@ def flow_ends(settings: Settings) -> Iterator[Problem]:
                     f"can't be enforced: namespace {destination.namespace} is under no default deny of this program"
                 )
                 because = ("networkPolicies.infrastructure", f"networkPolicies.namespaces.{destination.namespace}")
-                yield Problem(f"{key}.http", _shown(flow), reason, "without this key", because)
+                yield Problem(f"{key}.http", _shown(flow), reason, WITHOUT, because)
 
 
 def _shown(flow: Flow) -> list[dict[str, object]]:
@@ -117,7 +117,7 @@ def proxy(settings: Settings) -> Iterator[Problem]:
         reason = "is enforced by Cilium's proxy, and cilium.l7Proxy is false"
         for flow_name, flow in namespace.flows.items():
             if flow.http:
-                yield Problem(f"{key}.flows.{flow_name}.http", _shown(flow), reason, "without this key")
+                yield Problem(f"{key}.flows.{flow_name}.http", _shown(flow), reason, WITHOUT)
         for egress_name, egress in namespace.egress.items():
             if egress.domains:
                 yield Problem(f"{key}.egress.{egress_name}.to", list(egress.to), reason, ["192.0.2.0/24"])
@@ -129,20 +129,24 @@ def egress_networks(settings: Settings) -> Iterator[Problem]:
     In Cilium an address never stands for a pod or a node.
     """
     inside = {"cluster.podCidr": settings.cluster.pod_cidr, "cluster.serviceCidr": settings.cluster.service_cidr}
-    nodes = {node.address: name for name, node in settings.physical.nodes.items()}
+    machines = settings.physical.nodes
+    nodes = {address: name for name, address in known(machines, lambda name: machines[name].address)}
+
+    def judge(key: str, egress: Egress) -> Iterator[Problem]:
+        if egress.anywhere and len(egress.to) > 1:
+            reason = f"lets everything through by {ANYWHERE}, so the rest of the list has no effect"
+            yield Problem(key, list(egress.to), reason, [ANYWHERE])
+        for network in egress.networks:
+            if owner := next((owner for owner, cidr in inside.items() if network.overlaps(cidr)), None):
+                reason = f"overlaps {owner}; in Cilium an address never matches a pod, a flow does"
+                yield Problem(key, str(network), reason, ["192.168.1.20/32"], because=(owner,))
+            if network.prefixlen == 32 and network[0] in nodes:
+                reason = f"is node {nodes[network[0]]}; in Cilium an address never matches a node"
+                yield Problem(key, str(network), reason, ["192.168.1.20/32"])
+
     for name, namespace in settings.network_policies.namespaces.items():
         for egress_name, egress in namespace.egress.items():
-            key = f"networkPolicies.namespaces.{name}.egress.{egress_name}.to"
-            if egress.anywhere and len(egress.to) > 1:
-                reason = f"lets everything through by {ANYWHERE}, so the rest of the list has no effect"
-                yield Problem(key, list(egress.to), reason, f"[{ANYWHERE}] alone, or without it")
-            for network in egress.networks:
-                if owner := next((owner for owner, cidr in inside.items() if network.overlaps(cidr)), None):
-                    reason = f"overlaps {owner}; in Cilium an address never matches a pod, a flow does"
-                    yield Problem(key, str(network), reason, ["192.168.1.20/32"], because=(owner,))
-                if network.prefixlen == 32 and network[0] in nodes:
-                    reason = f"is node {nodes[network[0]]}; in Cilium an address never matches a node"
-                    yield Problem(key, str(network), reason, ["192.168.1.20/32"])
+            yield from readable(judge(f"networkPolicies.namespaces.{name}.egress.{egress_name}.to", egress))
 
 
 def tunnel_targets(settings: Settings) -> Iterator[Problem]:

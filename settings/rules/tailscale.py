@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
-from settings.applications import TAILSCALE_CLASS
+from settings.applications import TAILSCALE_CLASS, Published
 from settings.discovery import GATEWAY
-from settings.fields import Problem
+from settings.fields import WITHOUT, Problem, readable
 from settings.stack import Settings
 from settings.tailscale.operator import advertised_routes
 
@@ -56,7 +56,7 @@ def split_dns(settings: Settings) -> Iterator[Problem]:
     address = settings.load_balancer.addresses.get(GATEWAY)
     if address is None:
         reason = f"needs loadBalancer.addresses.{GATEWAY}, which is not set"
-        yield Problem(key, value, reason, "without this key", because=("loadBalancer.addresses",))
+        yield Problem(key, value, reason, WITHOUT, because=("loadBalancer.addresses",))
         return
     if not settings.discovery.enabled:
         reason = f"asks {address}, where nothing answers: discovery.enabled is false"
@@ -79,21 +79,33 @@ def device_names(settings: Settings) -> Iterator[Problem]:
     tailscale = settings.tailscale
     if not tailscale.enabled:
         return
-    owners = {name: f"the node {name}" for name in settings.physical.nodes}
-    if tailscale.hostname in owners:
-        reason = f"is the name of {owners[tailscale.hostname]}, which may be in the tailnet itself"
+    nodes = {name: f"the node {name}" for name in settings.physical.nodes}
+    if tailscale.hostname in nodes:
+        reason = f"is the name of {nodes[tailscale.hostname]}, which may be in the tailnet itself"
         yield Problem("tailscale.hostname", tailscale.hostname, reason, "tailscale-operator")
-    owners[tailscale.hostname] = "the operator (tailscale.hostname)"
-    if tailscale.connector:
-        for replica in range(tailscale.connector.replicas):
-            owners[f"{tailscale.connector.hostname}-{replica}"] = "the subnet router (tailscale.connector.hostname)"
-    for application in settings.published:
-        if application.ingress_class == TAILSCALE_CLASS and application.host in owners:
-            reason = f"is the name of {owners[application.host]}; one of them would be called {application.host}-1"
+    yield from readable(*(_device_name(settings, each) for each in settings.published))
+
+
+def _device_name(settings: Settings, application: Published) -> Iterator[Problem]:
+    if application.ingress_class == TAILSCALE_CLASS:
+        host = application.host
+        if owner := f"the node {host}" if host in settings.physical.nodes else _own_device(settings, host):
+            reason = f"is the name of {owner}; one of them would be called {host}-1"
             because = ("tailscale.hostname", "tailscale.connector")
             yield Problem(
                 f"applications.{application.name}", application.host, reason, f"{application.host}-web", because
             )
+
+
+def _own_device(settings: Settings, name: str) -> str | None:
+    """What of this layer is called by a name in the tailnet."""
+    tailscale = settings.tailscale
+    if name == tailscale.hostname:
+        return "the operator (tailscale.hostname)"
+    connector = tailscale.connector
+    if connector and name in {f"{connector.hostname}-{replica}" for replica in range(connector.replicas)}:
+        return "the subnet router (tailscale.connector.hostname)"
+    return None
 
 
 def socket_load_balancing(settings: Settings) -> Iterator[Problem]:

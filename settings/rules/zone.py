@@ -8,9 +8,9 @@ from settings.applications import Published
 from settings.cloudflare.access import address, guarded, protected_hosts
 from settings.cloudflare.dns import PROXIABLE
 from settings.cloudflare.expressions import code_of, uses_regex
-from settings.cloudflare.rules import Mitigation, RateLimit, Rules, Skipped
+from settings.cloudflare.rules import CustomRule, Mitigation, RateLimit, Rules, Skipped
 from settings.cloudflare.zone import Plan, Polish, Zone
-from settings.fields import Problem
+from settings.fields import WITHOUT, Problem, readable
 from settings.rules.cloudflare import EDGE_CERTIFICATES
 from settings.stack import Settings
 
@@ -56,21 +56,30 @@ def plan_limits(settings: Settings) -> Iterator[Problem]:
 
 
 def _beyond_plan(plan: Plan, zone: Zone) -> Iterator[Problem]:
-    for paid in (*_paid_settings(zone), *_paid_rules(zone.rules), *_paid_actions(zone.rules)):
+    rules = (_paid_rule(index, rule) for index, rule in enumerate(zone.rules.custom))
+    for paid in readable(_paid_settings(zone), *rules, _paid_rules(zone.rules), _paid_actions(zone.rules)):
         if not plan.has(paid.plan):
             reason = f"{paid.what} part of the {paid.plan.value} plan, and cloudflare.plan is {plan.value}"
             yield Problem(f"cloudflare.zone.{paid.key}", paid.value, reason, paid.example)
     if zone.bots and zone.bots.fight_mode and plan is not Plan.FREE:
         reason = f"is the free plan's, and cloudflare.plan is {plan.value}, which has definitelyAutomated instead"
         yield Problem("cloudflare.zone.bots.fightMode", True, reason, "definitelyAutomated: managed_challenge")
-    yield from _counts(plan, zone.rules)
-    static = zone.rules.cache.static if zone.rules.cache else None
+    yield from readable(
+        _counts(plan, zone.rules),
+        _edge_ttl(plan, zone.rules),
+        *(
+            _rate_limit(f"cloudflare.zone.rules.rateLimits.{name}", limit, plan)
+            for name, limit in zone.rules.rate_limits.items()
+        ),
+    )
+
+
+def _edge_ttl(plan: Plan, rules: Rules) -> Iterator[Problem]:
+    static = rules.cache.static if rules.cache else None
     if static and static.edge_ttl_seconds < SHORTEST_EDGE_TTL[plan]:
         reason = f"is less than the {SHORTEST_EDGE_TTL[plan]} s that the {plan.value} plan keeps copies at least"
         key = "cloudflare.zone.rules.cache.static.edgeTtlSeconds"
         yield Problem(key, static.edge_ttl_seconds, reason, SHORTEST_EDGE_TTL[plan])
-    for name, limit in zone.rules.rate_limits.items():
-        yield from _rate_limit(f"cloudflare.zone.rules.rateLimits.{name}", limit, plan)
 
 
 def _paid_settings(zone: Zone) -> Iterator[Paid]:
@@ -80,31 +89,33 @@ def _paid_settings(zone: Zone) -> Iterator[Paid]:
     if bots and bots.definitely_automated:
         yield Paid("bots.definitelyAutomated", bots.definitely_automated.value, Plan.PRO, "fightMode: true")
     if bots and bots.verified_bots:
-        yield Paid("bots.verifiedBots", bots.verified_bots.value, Plan.PRO, "without this key")
+        yield Paid("bots.verifiedBots", bots.verified_bots.value, Plan.PRO, WITHOUT)
     if bots and bots.likely_automated:
-        yield Paid("bots.likelyAutomated", bots.likely_automated.value, Plan.BUSINESS, "without this key")
+        yield Paid("bots.likelyAutomated", bots.likely_automated.value, Plan.BUSINESS, WITHOUT)
+
+
+def _paid_rule(index: int, rule: CustomRule) -> Iterator[Paid]:
+    key = f"rules.custom[{index}]"
+    if Skipped.BOT_RULES in rule.skips:
+        others = [each.value for each in rule.skips if each is not Skipped.BOT_RULES]
+        what = "means Super Bot Fight Mode, which is"
+        yield Paid(f"{key}.skips", "bot-rules", Plan.PRO, others or ["managed-rules"], what)
+    example = 'starts_with(http.request.uri.path, "/api/")'
+    if uses_regex(rule.expression):
+        what = "uses a regular expression instead of starts_with, contains or wildcard, which is"
+        yield Paid(f"{key}.expression", rule.expression, Plan.BUSINESS, example, what)
+    for field, plan in FIELD_PLANS.items():
+        found = re.search(field, code_of(rule.expression))
+        if found:
+            what = f"uses {found[0]}, which is"
+            yield Paid(f"{key}.expression", rule.expression, plan, example, what)
 
 
 def _paid_rules(rules: Rules) -> Iterator[Paid]:
     if rules.managed:
         what = "Cloudflare's Free Managed Ruleset is on by itself; choosing managed rules is"
         shown = rules.managed.model_dump(mode="json", by_alias=True, exclude_none=True)
-        yield Paid("rules.managed", shown, Plan.PRO, "without this key", what)
-    for index, rule in enumerate(rules.custom):
-        key = f"rules.custom[{index}]"
-        if uses_regex(rule.expression):
-            what = "uses a regular expression, which is"
-            example = 'starts_with(http.request.uri.path, "/api/"), contains or wildcard'
-            yield Paid(f"{key}.expression", rule.expression, Plan.BUSINESS, example, what)
-        for field, plan in FIELD_PLANS.items():
-            found = re.search(field, code_of(rule.expression))
-            if found:
-                what = f"uses {found[0]}, which is"
-                yield Paid(f"{key}.expression", rule.expression, plan, "an expression without it", what)
-        if Skipped.BOT_RULES in rule.skips:
-            yield Paid(
-                f"{key}.skips", "bot-rules", Plan.PRO, "without bot-rules", "means Super Bot Fight Mode, which is"
-            )
+        yield Paid("rules.managed", shown, Plan.PRO, WITHOUT, what)
     for name, limit in rules.rate_limits.items():
         key = f"rules.rateLimits.{name}"
         if limit.hosts:
@@ -112,7 +123,7 @@ def _paid_rules(rules: Rules) -> Iterator[Paid]:
             yield Paid(f"{key}.hosts", list(limit.hosts), Plan.PRO, "pathPrefix alone", what)
         if limit.challenges and limit.timeout_seconds:
             what = "for a challenge, which has no duration otherwise, is"
-            yield Paid(f"{key}.timeoutSeconds", limit.timeout_seconds, Plan.ENTERPRISE, "without this key", what)
+            yield Paid(f"{key}.timeoutSeconds", limit.timeout_seconds, Plan.ENTERPRISE, WITHOUT, what)
 
 
 def _paid_actions(rules: Rules) -> Iterator[Paid]:
@@ -244,13 +255,16 @@ def application_access(settings: Settings) -> Iterator[Problem]:
             continue
         if not edge.enabled:
             reason = "needs Cloudflare Access, and cloudflare.enabled is false"
-            yield Problem(key, shown, reason, "without this key", because=("cloudflare.enabled",))
-        elif application.ingress_class != edge.tunnel.ingress_class:
+            yield Problem(key, shown, reason, WITHOUT, because=("cloudflare.enabled",))
+        elif (
+            application.ingress_class != edge.tunnel.ingress_class
+            and edge.tunnel.ingress_class in settings.ingress.classes
+        ):
             reason = (
                 f"would guard nothing: requests of class {application.ingress_class} do not pass Cloudflare, those of "
                 f"class {edge.tunnel.ingress_class} do"
             )
-            yield Problem(key, shown, reason, "without this key", because=("cloudflare.tunnel.ingressClass",))
+            yield Problem(key, shown, reason, WITHOUT, because=("cloudflare.tunnel.ingressClass",))
         else:
             for problem in edge.access.policy_problems(key, application.access):
                 yield replace(problem, because=("cloudflare.access.policies",))

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from settings.cluster import Cluster
 from settings.discovery import GATEWAY
-from settings.fields import DnsLabel, Model, Network, Problem, ResourceAmounts, Resources, over
+from settings.fields import DnsLabel, Model, Network, Problem, ResourceAmounts, Resources, below, over
 from settings.load_balancer import LoadBalancer
 from settings.tailscale.policy import Tag
 from settings.tailscale.tailnet import Tailnet
@@ -136,7 +136,7 @@ class Tailscale(Model):
             "tailnet": self.tailnet,
         }
         for key, part in parts.items():
-            yield from (problem.under(key) for problem in part.problems()) if part else ()
+            yield from below(key, part.problems()) if part else ()
         for tag in self.operator_tags:
             if tag in self.proxy_tags:
                 reason = "is a tag of the operator too: who may reach a proxy could reach the operator"

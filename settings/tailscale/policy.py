@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from settings.fields import DnsLabel, Form, Model, Problem
+from settings.fields import DnsLabel, Form, Model, Problem, below
 
 _TAG, _GROUP, _USER = r"tag:[A-Za-z][-A-Za-z0-9]*", r"group:[A-Za-z0-9][-\w.]*", r"[^\s@:*]+@[^\s@:]+"
 
@@ -226,9 +226,9 @@ class Policy(Model):
 
     def problems(self) -> Iterator[Problem]:
         for name, grant in self.grants.items():
-            yield from (problem.under(f"grants.{name}") for problem in grant.problems())
+            yield from below(f"grants.{name}", grant.problems())
         for name, test in self.tests.items():
-            yield from (problem.under(f"tests.{name}") for problem in test.problems())
+            yield from below(f"tests.{name}", test.problems())
         for key, used in self.used("group:"):
             if used not in self.groups:
                 example = {used: ["someone@example.com"]}

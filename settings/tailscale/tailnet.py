@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from settings.fields import DnsLabel, DomainName, Form, Model, Problem
+from settings.fields import DnsLabel, DomainName, Form, Model, Problem, below
 from settings.tailscale.policy import Policy, Tag
 
 
@@ -88,7 +88,7 @@ class Tailnet(Model):
 
     def problems(self) -> Iterator[Problem]:
         if self.policy:
-            yield from (problem.under("policy") for problem in self.policy.problems())
+            yield from below("policy", self.policy.problems())
 
     @property
     def scopes(self) -> list[str]:

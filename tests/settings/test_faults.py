@@ -131,6 +131,7 @@ class TestOneFaultIsOneError:
             "physical.nodes.k8s-2.interface",
             "cilium.hubble.enabled",
             "cloudflare.plan",
+            "cloudflare.tunnel.replicas",
             "discovery.coredns.zones.cluster.local",
             "monitoring.enabled",
         }
