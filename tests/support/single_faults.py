@@ -32,8 +32,9 @@ class Fault:
         at[self.path[-1]] = deepcopy(self.value)
 
     def independent_of(self, other: "Fault") -> bool:
-        """Whether neither rests on the other."""
-        return not (self._touches(other) or other._touches(self))
+        """Whether neither rests on the other, nor is reported where the other stands."""
+        same_place = key_of(self.path) == other.reported or key_of(other.path) == self.reported
+        return not (same_place or self._touches(other) or other._touches(self))
 
     def _touches(self, other: "Fault") -> bool:
         return any(path == other.path[: len(path)] for path in (self.path, *self.rests_on)) or any(
