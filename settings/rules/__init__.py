@@ -10,6 +10,7 @@ from settings.rules import (
     cloudflare,
     discovery,
     monitoring,
+    namespaces,
     network,
     policies,
     tailscale,
@@ -18,6 +19,7 @@ from settings.rules import (
 
 RULES = (
     *network.RULES,
+    *namespaces.RULES,
     *certificates.RULES,
     *tailscale.RULES,
     *cloudflare.RULES,

@@ -46,19 +46,6 @@ def secrets(settings: Settings) -> Iterator[Problem]:
             yield Problem(key, secret, reason, example, because=(f"ingress.classes.{first}",))
 
 
-def namespace(settings: Settings) -> Iterator[Problem]:
-    """cert-manager has a namespace to itself: it is created, labelled and protected as such."""
-    name = settings.certificates.namespace
-    shared = {
-        settings.ingress.namespace: "is ingress.namespace",
-        "kube-system": "belongs to the cluster",
-        "default": "belongs to the cluster",
-    }
-    if settings.certificates.enabled and name in shared:
-        reason = f"{shared[name]}; this layer creates its own"
-        yield Problem("certificates.namespace", name, reason, "cert-manager", because=("ingress.namespace",))
-
-
 def replicas(settings: Settings) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
     count, nodes = settings.certificates.replicas, len(settings.physical.nodes)
@@ -66,4 +53,4 @@ def replicas(settings: Settings) -> Iterator[Problem]:
         yield too_few_nodes("certificates.replicas", count, nodes)
 
 
-RULES = (issuers, secrets, namespace, replicas)
+RULES = (issuers, secrets, replicas)

@@ -80,13 +80,4 @@ def replicas(settings: Settings) -> Iterator[Problem]:
         yield too_few_nodes("discovery.lanDns.replicas", gateway.replicas, nodes)
 
 
-def services(settings: Settings) -> Iterator[Problem]:
-    """Services stand in namespaces of applications, not in the cluster's own."""
-    if settings.discovery.enabled:
-        for name, service in settings.discovery.services.items():
-            if service.namespace == "kube-system":
-                key = f"discovery.services.{name}.namespace"
-                yield Problem(key, service.namespace, "belongs to the cluster", "production")
-
-
-RULES = (gateway_address, cluster_dns, forwarding_loops, zones, replicas, services)
+RULES = (gateway_address, cluster_dns, forwarding_loops, zones, replicas)
