@@ -124,6 +124,18 @@ def _under(name: str, domain: str) -> bool:
     return name == domain or name.endswith(f".{domain}")
 
 
+def service_names(settings: Settings) -> Iterator[Problem]:
+    """No two Services are called the same within the program, which joins namespace and name by a hyphen."""
+    discovery = settings.discovery
+    owners = {f"{GATEWAY}-metrics": f"the metrics of {GATEWAY}"} if discovery.enabled and discovery.lan_dns else {}
+    for name, service in discovery.services.items() if discovery.enabled else ():
+        key, joined = f"discovery.services.{name}", f"{service.namespace}-{name}"
+        first = owners.setdefault(joined, key)
+        if first != key:
+            reason = f"in namespace {service.namespace} would be {joined} in Pulumi's state, as {first} is"
+            yield Problem(key, name, reason, f"{name}-2", because=(first,))
+
+
 def replicas(settings: Settings) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
     gateway, nodes = settings.discovery.lan_dns, len(settings.physical.nodes)
@@ -131,4 +143,4 @@ def replicas(settings: Settings) -> Iterator[Problem]:
         yield too_few_nodes("discovery.lanDns.replicas", gateway.replicas, nodes)
 
 
-RULES = (gateway_address, cluster_dns, forwarding_loops, zones, cluster_domain, replicas)
+RULES = (gateway_address, cluster_dns, forwarding_loops, zones, cluster_domain, service_names, replicas)

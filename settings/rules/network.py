@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
 from settings.cilium import matches_device
+from settings.discovery import GATEWAY
 from settings.fields import Problem
 from settings.ingress import ServiceType
 from settings.nodes import Role
@@ -25,6 +26,7 @@ USUAL_NETWORKS = [IPv4Network(cidr) for cidr in ("10.244.0.0/16", "10.42.0.0/16"
 RESERVED_CLASSES = {
     "tailscale": "belongs to the Tailscale operator",
     "nginx": "is the upstream default, served by accident",
+    GATEWAY: "is the LAN's DNS, which has the address of that name in loadBalancer.addresses",
 }
 
 

@@ -67,7 +67,7 @@ def _sorted(pods: Pods) -> tuple[object, ...]:
 
 
 def policy_names(settings: Settings) -> Iterator[Problem]:
-    """No two policies of a namespace share a name."""
+    """No two policies share a name, in their namespace or in Pulumi's state, which joins both by a hyphen."""
     own = infrastructure.namespaces(settings)  # refused by rules.namespaces
     names = Counter((policy.namespace, policy.name) for policy in _policies(settings))
     for (namespace, name), count in names.items():
@@ -76,6 +76,13 @@ def policy_names(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 f"networkPolicies.namespaces.{namespace}", name, reason, "another name for one of the entries"
             )
+    joined: dict[tuple[bool, str], str] = {}
+    for policy in _policies(settings):
+        first = joined.setdefault((policy.is_native, f"{policy.namespace}-{policy.name}"), policy.namespace)
+        if first != policy.namespace and policy.namespace not in own:
+            reason = f"would be {policy.namespace}-{policy.name} in Pulumi's state, as a policy of namespace {first} is"
+            key, because = f"networkPolicies.namespaces.{policy.namespace}", (f"networkPolicies.namespaces.{first}",)
+            yield Problem(key, policy.name, reason, "another name for the entry", because)
 
 
 def http_rules(settings: Settings) -> Iterator[Problem]:

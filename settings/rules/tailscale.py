@@ -1,9 +1,9 @@
 """Rules between Tailscale and the networks and names that it leads to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 
-from settings.applications import TAILSCALE_CLASS
+from settings.applications import PROXY_GROUP, TAILSCALE_CLASS
 from settings.discovery import GATEWAY
 from settings.fields import Problem
 from settings.stack import Settings
@@ -80,20 +80,34 @@ def device_names(settings: Settings) -> Iterator[Problem]:
     if not tailscale.enabled:
         return
     owners = {name: f"the node {name}" for name in settings.physical.nodes}
-    if tailscale.hostname in owners:
-        reason = f"is the name of {owners[tailscale.hostname]}, which may be in the tailnet itself"
-        yield Problem("tailscale.hostname", tailscale.hostname, reason, "tailscale-operator")
+    group = tailscale.proxy_group
+    proxies = [f"{PROXY_GROUP}-{replica}" for replica in range(group.replicas)] if group else []
+    if taken := _taken(proxies, owners):
+        reason = f"has a device of the name of {taken}, which may be in the tailnet itself"
+        shown = group.model_dump() if group else None
+        yield Problem("tailscale.proxyGroup", shown, reason, "without this key")
+    owners |= dict.fromkeys(proxies, "a proxy (tailscale.proxyGroup)")
+    router = tailscale.connector
+    routers = [f"{router.hostname}-{replica}" for replica in range(router.replicas)] if router else []
+    if router and (taken := _taken(routers, owners)):
+        reason = f"makes the devices {', '.join(routers)}, and one is the name of {taken}"
+        yield Problem("tailscale.connector.hostname", router.hostname, reason, "anton-lan")
+    owners |= dict.fromkeys(routers, "the subnet router (tailscale.connector.hostname)")
+    if taken := _taken([tailscale.hostname], owners):
+        reason = f"is the name of {taken}, which may be in the tailnet itself"
+        because = ("tailscale.connector.hostname",)
+        yield Problem("tailscale.hostname", tailscale.hostname, reason, "tailscale-operator", because)
     owners[tailscale.hostname] = "the operator (tailscale.hostname)"
-    if tailscale.connector:
-        for replica in range(tailscale.connector.replicas):
-            owners[f"{tailscale.connector.hostname}-{replica}"] = "the subnet router (tailscale.connector.hostname)"
     for application in settings.published:
         if application.ingress_class == TAILSCALE_CLASS and application.host in owners:
             reason = f"is the name of {owners[application.host]}; one of them would be called {application.host}-1"
-            because = ("tailscale.hostname", "tailscale.connector")
-            yield Problem(
-                f"applications.{application.name}", application.host, reason, f"{application.host}-web", because
-            )
+            rests_on, example = ("tailscale.hostname", "tailscale.connector.hostname"), f"{application.host}-web"
+            yield Problem(f"applications.{application.name}", application.host, reason, example, rests_on)
+
+
+def _taken(names: Iterable[str], owners: Mapping[str, str]) -> str | None:
+    """The owner of the first of `names` that has one."""
+    return next((owners[name] for name in names if name in owners), None)
 
 
 def socket_load_balancing(settings: Settings) -> Iterator[Problem]:
