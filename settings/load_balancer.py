@@ -46,6 +46,16 @@ class Bgp(Model):
         min_length=1, description="routers by name", examples=[{"router": {"address": "192.168.1.1", "asn": 64512}}]
     )
 
+    def problems(self) -> Iterator[Problem]:
+        owners: dict[IPv4Address, str] = {}
+        for name, peer in self.peers.items():
+            first = owners.setdefault(peer.address, name)
+            if first != name:
+                reason = (
+                    f"is already the address of loadBalancer.bgp.peers.{first}; Cilium keeps one session an address"
+                )
+                yield Problem(f"peers.{name}.address", str(peer.address), reason, str(peer.address + 1))
+
 
 class LoadBalancer(Model):
     """LoadBalancer address pools and the addresses given out by name."""
@@ -88,6 +98,8 @@ class LoadBalancer(Model):
                 reason = f"is already the address of loadBalancer.addresses.{first}"
                 yield Problem(f"addresses.{name}", str(address), reason, self.free_address())
         yield from (problem.under("l2") for problem in self.l2.problems())
+        if self.bgp:
+            yield from (problem.under("bgp") for problem in self.bgp.problems())
 
     def free_address(self) -> str:
         """The first address of the pools without a fixed owner, or advice where there is none."""
