@@ -43,6 +43,9 @@ REVISIONS = 3
 WAIT_UNTIL_READY = {"pulumi.com/waitFor": "condition=Ready", "pulumi.com/timeoutSeconds": "600"}
 """Annotations that make Pulumi wait for the certificate and not only for the object that asks for it."""
 
+COMMON_NAME_LETTERS = 64
+"""The longest common name (RFC 5280, ub-common-name), as cert-manager's webhook has it."""
+
 ACME_SERVERS = {
     Environment.STAGING: "https://acme-staging-v02.api.letsencrypt.org/directory",
     Environment.PRODUCTION: "https://acme-v02.api.letsencrypt.org/directory",
@@ -236,7 +239,8 @@ def certificate_spec(args: CertificatesArgs, wanted: DefaultCertificate) -> dict
             "kind": "ClusterIssuer",
             "name": cluster_issuer(certificates, wanted.issuer),
         },
-        "commonName": domain,
+        # Clients go by the DNS names; cert-manager refuses a longer common name.
+        **({"commonName": domain} if len(domain) <= COMMON_NAME_LETTERS else {}),
         "dnsNames": [domain, f"*.{domain}"],
         "duration": _days(lifetime.duration_days),
         "renewBefore": _days(lifetime.renew_before_days),
@@ -251,7 +255,7 @@ def root_spec(ca: InternalCa, domain: str) -> dict[str, Any]:
         "secretName": CA_SECRET,
         "issuerRef": {"group": "cert-manager.io", "kind": "ClusterIssuer", "name": SELF_SIGNED_ISSUER},
         "isCA": True,
-        "commonName": f"{domain} internal CA",
+        "commonName": f"{domain} internal CA"[-COMMON_NAME_LETTERS:],
         "duration": _days(ca.root_duration_days),
         "renewBefore": _days(ca.root_renew_before_days),
         # The key stays: clients that imported the certificate before its renewal go on trusting what it signs.

@@ -1,13 +1,13 @@
 """Applications that are published: what one entry may say, and what it says with nothing left open (`Published`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from settings.fields import DnsLabel, DomainName, Form, LabelValue, Model, NginxSize, UnreadError
+from settings.fields import DnsLabel, DomainName, Form, LabelValue, Model, NginxSize, Problem, ServiceName, UnreadError
 
 TAILSCALE_CLASS = "tailscale"
 """The ingress class of the Tailscale operator; every other class is one of `ingress.classes`."""
@@ -64,7 +64,9 @@ class Application(Model):
         description="who may reach it: a class of `ingress.classes`, or `tailscale`", examples=["internal"]
     )
     namespace: DnsLabel = Field(description="namespace of the Service", examples=["production"])
-    service: DnsLabel | None = Field(default=None, description="name of the Service; the entry's own name when unset")
+    service: ServiceName | None = Field(
+        default=None, description="name of the Service; the entry's own name when unset"
+    )
     port: Port = Field(description="port of the Service", examples=[80])
     pod_labels: dict[LabelKey, LabelValue] | None = Field(
         default=None,
@@ -95,6 +97,12 @@ class ApplicationSet(Model):
     mapping_field: ClassVar[str | None] = "entries"
 
     entries: dict[DnsLabel, Application] = Field(default={}, description="published services by name")
+
+    def problems(self) -> Iterator[Problem]:
+        for name, entry in self.entries.items():
+            if name[0].isdigit() and entry.service is None:
+                reason = f"would be {name}, and the name of a Service starts with a letter"
+                yield Problem(f"{name}.service", None, reason, name.lstrip("0123456789-") or "my-app")
 
     def published(self, domain: str | None) -> list["Published"]:
         """Every entry with its defaults filled in; `domain` is `cluster.domain`, None where that could not be read."""

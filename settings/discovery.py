@@ -22,6 +22,7 @@ from settings.fields import (
     Protocol,
     ResourceAmounts,
     Resources,
+    ServiceName,
     below,
     over,
 )
@@ -205,7 +206,7 @@ class Discovery(Model):
     enabled: bool = Field(default=False, description="deploy this layer")
     lan_dns: LanDns | None = Field(default=LanDns(), description="DNS for the LAN; null for none")
     coredns: CoreDns = Field(default=CoreDns(), description="DNS for pods")
-    services: dict[DnsLabel, NameService] = Field(
+    services: dict[ServiceName, NameService] = Field(
         default={},
         description="headless and ExternalName Services by name",
         examples=[{"database": {"namespace": "production", "type": "external-name", "host": "db.example.net"}}],

@@ -206,6 +206,16 @@ DnsLabel = Annotated[
 ]
 """A DNS label as Kubernetes takes it for names (RFC 1123)."""
 
+ServiceName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"),
+    Form(
+        "must start with a letter and be at most 63 lower-case letters, digits and hyphens, with no hyphen at its end"
+    ),
+    Field(examples=["my-app"]),
+]
+"""The name of a Service, narrower than other names (RFC 1035): its API refuses a digit in front."""
+
 LabelValue = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"),

@@ -27,6 +27,17 @@ ImageReference = Annotated[
 ]
 """A container image with registry, tag and, better, digest."""
 
+ClassName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,26}[a-z0-9])?$"),
+    Form(
+        "must start with a letter and be at most 28 lower-case letters, digits and hyphens, with no hyphen at its end: "
+        "Services are called <class>-ingress-nginx-controller-admission and so on"
+    ),
+    Field(examples=["internal"]),
+]
+"""The name of an ingress class: with what the chart puts behind it, each of the controller's names must be valid."""
+
 HeaderName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$"), Form("must be a header's name: letters, digits and hyphens")
 ]
@@ -271,7 +282,7 @@ class Ingress(Model):
         description="controller image; the chart's own when unset. Swap it for a maintained build here",
         examples=["registry.example.com/ingress-nginx/controller:v1.15.1"],
     )
-    classes: dict[DnsLabel, Controller] = Field(
+    classes: dict[ClassName, Controller] = Field(
         default={}, description="controllers by ingress class", examples=[{"internal": {"serviceType": "LoadBalancer"}}]
     )
 

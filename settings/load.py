@@ -17,6 +17,7 @@ from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 from pydantic.alias_generators import to_snake
 
 from settings import secrets
+from settings.cautions import cautions
 from settings.charts.find import ChartFinder, find_charts
 from settings.errors import ConfigError
 from settings.fields import WITHOUT, Problem, UnreadError, below
@@ -28,7 +29,10 @@ from settings.stack import GROUPS, NAMESPACE, Settings
 
 
 def load() -> Settings:
-    """The settings of the current stack. Raises ConfigError with every fault found."""
+    """The settings of the current stack; what to think about is said as warnings.
+
+    Raises ConfigError with every fault found.
+    """
     config = pulumi.Config(NAMESPACE)
     raw = {group: config.get_object(group) for group in GROUPS}
     given = {secret.key: value for secret in secrets.SECRETS if (value := config.get(secret.key))}
@@ -42,6 +46,8 @@ def load() -> Settings:
         )
     except ConfigError as error:
         raise ConfigError([_without_secrets(problem) for problem in error.problems]) from None
+    for caution in cautions(settings):
+        pulumi.warn(str(caution))
     return replace(settings, secrets={key: pulumi.Output.secret(value) for key, value in given.items()})
 
 

@@ -46,6 +46,16 @@ class Bgp(Model):
         min_length=1, description="routers by name", examples=[{"router": {"address": "192.168.1.1", "asn": 64512}}]
     )
 
+    def problems(self) -> Iterator[Problem]:
+        owners: dict[IPv4Address, str] = {}
+        for name, peer in self.peers.items():
+            first = owners.setdefault(peer.address, name)
+            if first != name:
+                reason = (
+                    f"is already the address of loadBalancer.bgp.peers.{first}; Cilium keeps one session an address"
+                )
+                yield Problem(f"peers.{name}.address", str(peer.address), reason, str(peer.address + 1))
+
 
 class LoadBalancer(Model):
     """LoadBalancer address pools and the addresses given out by name."""
@@ -76,6 +86,7 @@ class LoadBalancer(Model):
             *(self._pool_problems(name) for name in self.pools),
             self._shared_addresses(),
             below("l2", self.l2.problems()),
+            below("bgp", self.bgp.problems() if self.bgp else ()),
         )
 
     def _pool_problems(self, name: str) -> Iterator[Problem]:

@@ -77,7 +77,8 @@ def _corefile(context: Context) -> Iterator[Finding]:
 
 
 def _cluster_answer(context: Context, server: str) -> Iterator[Finding]:
-    name, wanted = "kubernetes.default.svc.cluster.local", str(context.settings.cluster.service_cidr[1])
+    domain, wanted = context.settings.discovery.coredns.cluster_domain, str(context.settings.cluster.service_cidr[1])
+    name = f"kubernetes.default.svc.{domain}"
     try:
         seen = context.prober.resolve(name, server)
     except ProbeError as error:

@@ -17,6 +17,7 @@ from components.cilium import load_balancer
 from settings.charts.model import Chart
 from settings.cilium import Cilium, LoadBalancingAlgorithm, LoadBalancingMode, Masquerade, RoutingMode
 from settings.cluster import Cluster, Platform
+from settings.discovery import CLUSTER_DOMAIN
 from settings.load_balancer import LoadBalancer
 from settings.monitoring import Monitoring
 from settings.nodes import Physical
@@ -34,7 +35,10 @@ TALOS_CLEANUP_CAPABILITIES = ["NET_ADMIN", "SYS_ADMIN", "SYS_RESOURCE"]
 
 @dataclass(frozen=True, kw_only=True)
 class CiliumNetworkArgs:
-    """The settings that shape Cilium; all arrive valid. `protect` refuses to delete the release."""
+    """The settings that shape Cilium; all arrive valid.
+
+    `cluster_domain` is the domain of the cluster's Services. `protect` refuses to delete the release.
+    """
 
     cilium: Cilium
     cluster: Cluster
@@ -43,6 +47,7 @@ class CiliumNetworkArgs:
     monitoring: Monitoring
     chart: Chart
     protect: bool
+    cluster_domain: str
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -55,6 +60,7 @@ class CiliumNetworkArgs:
             monitoring=settings.monitoring,
             chart=settings.charts["cilium"],
             protect=settings.kubernetes.protect,
+            cluster_domain=settings.discovery.coredns.cluster_domain,
         )
 
 
@@ -192,6 +198,10 @@ def _observability_values(args: CiliumNetworkArgs) -> dict[str, Any]:
         "dashboards": {"enabled": monitoring.enabled},
         "hubble": {
             "enabled": hubble.enabled,
+            # Where the relay asks for the agents, by their Service's full name.
+            **(
+                {} if args.cluster_domain == CLUSTER_DOMAIN else {"peerService": {"clusterDomain": args.cluster_domain}}
+            ),
             "relay": {"enabled": hubble.relay},
             "ui": {"enabled": hubble.ui},
             # The default method makes new certificates on every render, and so a change on every preview.

@@ -29,8 +29,8 @@ class CloudflareEdgeArgs:
     """The edge's settings, valid as a whole, and what it leads to.
 
     `chart` and `external_dns_token` are external-dns's, None without it. `namespace` is the ingress controllers' and
-    must exist. `origin_service` is the external controller's Service, as `name.namespace.svc`. `owner` marks the
-    records of this stack. Secrets arrive as secret outputs.
+    must exist. `origin_service` is the external controller's Service, as `name.namespace.svc`, in
+    `cluster_domain`. `owner` marks the records of this stack. Secrets arrive as secret outputs.
     """
 
     cloudflare: Cloudflare
@@ -45,6 +45,7 @@ class CloudflareEdgeArgs:
     external_dns_token: pulumi.Output[str] | None
     owner: str
     protect: bool
+    cluster_domain: str
 
     @classmethod
     def of(
@@ -69,6 +70,7 @@ class CloudflareEdgeArgs:
             external_dns_token=settings.secrets.get("externalDnsApiToken"),
             owner=owner,
             protect=settings.kubernetes.protect,
+            cluster_domain=settings.discovery.coredns.cluster_domain,
         )
 
 
@@ -111,6 +113,7 @@ class CloudflareEdge(pulumi.ComponentResource):
                 tunnel_secret=args.tunnel_secret,
                 alert_emails=edge.notifications.emails if edge.notifications else (),
                 protect=args.protect,
+                cluster_domain=args.cluster_domain,
             ),
             pulumi.ResourceOptions(parent=self),
         )

@@ -12,6 +12,7 @@ import pulumi
 
 from components.sdk import cloudflare
 from settings.cloudflare.tunnel import Tunnel
+from settings.discovery import CLUSTER_DOMAIN
 
 if TYPE_CHECKING:
     import pulumi_cloudflare
@@ -28,8 +29,9 @@ class TunnelArgs:
     """The tunnel's settings and what lies behind it; all arrive valid.
 
     `hostname` is the tunnel's public name. `origin_service` is the external controller's Service, as
-    `name.namespace.svc`; `private_ca` says that connectors find the authority of its certificate at CA_FILE.
-    `tunnel_secret` is 32 bytes or more in base64. `alert_emails` get mail when the tunnel degrades or goes down.
+    `name.namespace.svc`, and `cluster_domain` the domain that it is in; `private_ca` says that connectors find the
+    authority of its certificate at CA_FILE. `tunnel_secret` is 32 bytes or more in base64. `alert_emails` get mail when
+    the tunnel degrades or goes down.
     """
 
     tunnel: Tunnel
@@ -41,6 +43,7 @@ class TunnelArgs:
     tunnel_secret: pulumi.Output[str]
     alert_emails: tuple[str, ...]
     protect: bool
+    cluster_domain: str = CLUSTER_DOMAIN
 
 
 class CloudflareTunnel(pulumi.ComponentResource):
@@ -94,7 +97,7 @@ def ingress_rules(args: TunnelArgs) -> "Sequence[pulumi_cloudflare.ZeroTrustTunn
     """
     rule = cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressArgs
     origin = cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs
-    controller = pulumi.Output.format("https://{0}.cluster.local:443", args.origin_service)
+    controller = pulumi.Output.format("https://{0}.{1}:443", args.origin_service, args.cluster_domain)
     return [
         *(
             rule(

@@ -248,10 +248,13 @@ def proxy_group(args: TailscaleIngressArgs, group: ProxyGroup) -> Manifest:
 
 
 def connector(args: TailscaleIngressArgs, router: Connector) -> Manifest:
-    """The subnet router. Always with a prefix: a `hostname` would have to go for a second replica."""
+    """The subnet router. Always with a prefix: a `hostname` would have to go for a second replica.
+
+    The operator puts a hyphen and a number behind it, whatever its definition says (sts.go, 1.102).
+    """
     routes = advertised_routes(router, args.load_balancer, args.cluster)
     spec = {
-        "hostnamePrefix": f"{router.hostname}-",
+        "hostnamePrefix": router.hostname,
         "replicas": router.replicas,
         "tags": list(args.tailscale.connector_tags),
         "subnetRouter": {"advertiseRoutes": [str(route) for route in routes]},

@@ -10,6 +10,7 @@ from settings.rules import (
     cloudflare,
     discovery,
     monitoring,
+    namespaces,
     network,
     policies,
     tailscale,
@@ -20,6 +21,7 @@ STAGES = (
     network.BASE,
     (
         *network.RULES,
+        *namespaces.RULES,
         *certificates.RULES,
         *tailscale.RULES,
         *cloudflare.RULES,

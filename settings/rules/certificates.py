@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from settings.applications import covered_by_wildcard
 from settings.fields import WITHOUT, Problem
 from settings.ingress import CertificateIssuer
 from settings.rules.network import too_few_nodes
@@ -46,17 +47,20 @@ def secrets(settings: Settings) -> Iterator[Problem]:
             yield Problem(key, secret, reason, example, because=(f"ingress.classes.{first}",))
 
 
-def namespace(settings: Settings) -> Iterator[Problem]:
-    """cert-manager has a namespace to itself: it is created, labelled and protected as such."""
-    name = settings.certificates.namespace
-    shared = {
-        settings.ingress.namespace: "is ingress.namespace",
-        "kube-system": "belongs to the cluster",
-        "default": "belongs to the cluster",
-    }
-    if settings.certificates.enabled and name in shared:
-        reason = f"{shared[name]}; this layer creates its own"
-        yield Problem("certificates.namespace", name, reason, "cert-manager", because=("ingress.namespace",))
+def own_certificates(settings: Settings) -> Iterator[Problem]:
+    """An application's own certificate is in a Secret of its own, `<entry>-tls`, and in no class's default one."""
+    ingress = settings.ingress
+    defaults = {secret: name for name in ingress.classes if (secret := ingress.default_certificate(name))}
+    for application in settings.published:
+        controller = ingress.classes.get(application.ingress_class)
+        signed = controller is not None and controller.certificate_issuer is not None
+        secret = f"{application.namespace}/{application.name}-tls"
+        if not signed or covered_by_wildcard(application.host, settings.cluster.domain) or secret not in defaults:
+            continue
+        reason = f"has its certificate in {secret}, which is the default one of class {defaults[secret]}"
+        owner, own = f"ingress.classes.{defaults[secret]}", f"ingress.classes.{application.ingress_class}"
+        because = ("ingress.namespace", f"{owner}.defaultCertificate", f"{own}.certificateIssuer")
+        yield Problem(f"applications.{application.name}", application.name, reason, f"{application.name}-app", because)
 
 
 def replicas(settings: Settings) -> Iterator[Problem]:
@@ -66,4 +70,4 @@ def replicas(settings: Settings) -> Iterator[Problem]:
         yield too_few_nodes("certificates.replicas", count, nodes)
 
 
-RULES = (issuers, secrets, namespace, replicas)
+RULES = (issuers, secrets, own_certificates, replicas)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from settings.discovery import GATEWAY, cluster_dns_address
+from settings.discovery import CLUSTER_DOMAIN, GATEWAY, cluster_dns_address
 from settings.fields import Problem
 from settings.rules.network import too_few_nodes
 from settings.stack import Settings
@@ -51,18 +51,81 @@ def zones(settings: Settings) -> Iterator[Problem]:
     if not discovery.enabled:
         return
     coredns, gateway = discovery.coredns, discovery.lan_dns
-    reserved = {coredns.cluster_domain: "is the cluster's own domain, which CoreDNS answers from the API"}
-    if gateway and coredns.forward_lan_domain:
-        reserved[domain] = "is cluster.domain, which discovery.coredns.forwardLanDomain gives to k8s-gateway"
     for zone in coredns.zones:
-        if zone in reserved:
-            key, example = f"discovery.coredns.zones.{zone}", "another zone, such as home.arpa"
-            because = ("discovery.coredns.clusterDomain", "discovery.coredns.forwardLanDomain", "discovery.lanDns")
-            yield Problem(key, zone, reserved[zone], example, because)
+        key, example = f"discovery.coredns.zones.{zone}", "another zone, such as home.arpa"
+        if _under(zone, coredns.cluster_domain):
+            reason = f"is in the cluster's own domain {coredns.cluster_domain}, which CoreDNS answers from the API"
+            yield Problem(key, zone, reason, example, because=("discovery.coredns.clusterDomain",))
+        elif zone == domain and gateway and coredns.forward_lan_domain:
+            reason = "is cluster.domain, which discovery.coredns.forwardLanDomain gives to k8s-gateway"
+            because = ("cluster.domain", "discovery.coredns.forwardLanDomain", "discovery.lanDns")
+            yield Problem(key, zone, reason, example, because)
     for zone in (gateway.fallthrough_zones if gateway else None) or ():
         if zone != domain and not zone.endswith(f".{domain}"):
             reason = f"lies outside cluster.domain {domain}; names there are forwarded anyway"
             yield Problem("discovery.lanDns.fallthroughZones", zone, reason, [domain])
+
+
+def cluster_domain(settings: Settings) -> Iterator[Problem]:
+    """The cluster's own domain holds nothing but Services, and its names are asked for at CoreDNS alone."""
+    discovery, domain = settings.discovery, settings.cluster.domain
+    own, coredns = discovery.coredns.cluster_domain, discovery.coredns
+    if not discovery.enabled:
+        return
+    key = "discovery.coredns.clusterDomain"
+    others = {"cluster.domain": domain} | (_names_outside(settings) if own != CLUSTER_DOMAIN else {})
+    taken = next((other for other, name in others.items() if _under(name, own)), None)
+    elsewhere = {f"discovery.coredns.zones.{zone}": zone for zone in coredns.zones if zone != own}
+    if discovery.lan_dns and coredns.forward_lan_domain:
+        elsewhere["discovery.coredns.forwardLanDomain"] = domain
+    asked = next((other for other, zone in elsewhere.items() if _under(own, zone)), None)
+    if taken:
+        reason = (
+            f"holds {others[taken]} ({taken}): CoreDNS would answer there from the cluster's Services alone, and no "
+            "pod would find it"
+        )
+        yield Problem(key, own, reason, CLUSTER_DOMAIN, because=(taken,))
+    elif asked:
+        reason = f"lies in {elsewhere[asked]}, for which other resolvers are asked ({asked}): no Service would be found"
+        yield Problem(key, own, reason, CLUSTER_DOMAIN, because=(asked,))
+    for name, service in discovery.services.items():
+        if service.host and _under(service.host, f"svc.{own}"):
+            reason = "is a Service of the cluster; clients name it themselves, within its namespace's policies"
+            yield Problem(f"discovery.services.{name}.host", service.host, reason, "db.example.net", because=(key,))
+
+
+def _names_outside(settings: Settings) -> dict[str, str]:
+    """Names outside of the cluster that pods are to find, by their keys."""
+    services = settings.discovery.services.items()
+    svc = f"svc.{settings.discovery.coredns.cluster_domain}"
+    found = {
+        f"discovery.services.{name}.host": service.host
+        for name, service in services
+        if service.host and not _under(service.host, svc)
+    }
+    namespaces = settings.network_policies.namespaces if settings.network_policies.enabled else {}
+    for namespace, entry in namespaces.items():
+        for name, egress in entry.egress.items():
+            for domain in egress.domains:
+                if not _under(domain, svc):
+                    found.setdefault(f"networkPolicies.namespaces.{namespace}.egress.{name}.to", domain)
+    return found
+
+
+def _under(name: str, domain: str) -> bool:
+    return name == domain or name.endswith(f".{domain}")
+
+
+def service_names(settings: Settings) -> Iterator[Problem]:
+    """No two Services are called the same within the program, which joins namespace and name by a hyphen."""
+    discovery = settings.discovery
+    owners = {f"{GATEWAY}-metrics": f"the metrics of {GATEWAY}"} if discovery.enabled and discovery.lan_dns else {}
+    for name, service in discovery.services.items() if discovery.enabled else ():
+        key, joined = f"discovery.services.{name}", f"{service.namespace}-{name}"
+        first = owners.setdefault(joined, key)
+        if first != key:
+            reason = f"in namespace {service.namespace} would be {joined} in Pulumi's state, as {first} is"
+            yield Problem(key, name, reason, f"{name}-2", because=(first,))
 
 
 def replicas(settings: Settings) -> Iterator[Problem]:
@@ -72,13 +135,4 @@ def replicas(settings: Settings) -> Iterator[Problem]:
         yield too_few_nodes("discovery.lanDns.replicas", gateway.replicas, nodes)
 
 
-def services(settings: Settings) -> Iterator[Problem]:
-    """Services stand in namespaces of applications, not in the cluster's own."""
-    if settings.discovery.enabled:
-        for name, service in settings.discovery.services.items():
-            if service.namespace == "kube-system":
-                key = f"discovery.services.{name}.namespace"
-                yield Problem(key, service.namespace, "belongs to the cluster", "production")
-
-
-RULES = (gateway_address, forwarding_loops, zones, replicas, services)
+RULES = (gateway_address, forwarding_loops, zones, cluster_domain, service_names, replicas)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
 from settings.cilium import matches_device
+from settings.discovery import GATEWAY
 from settings.fields import WITHOUT, Problem, readable
 from settings.ingress import ServiceType
 from settings.nodes import Role
@@ -19,12 +20,20 @@ RESERVED_NETWORKS = {
     IPv4Network("0.0.0.0/8"): "reserved (RFC 791)",
 }
 
+UNROUTED_NETWORKS = {
+    network: owner
+    for network, owner in RESERVED_NETWORKS.items()
+    if network not in {IPv4Network("100.64.0.0/10"), IPv4Network("169.254.0.0/16")}
+}
+"""Those of them in which no machine has an address that another one can reach."""
+
 USUAL_NETWORKS = [IPv4Network(cidr) for cidr in ("10.244.0.0/16", "10.42.0.0/16", "10.43.0.0/16", "172.20.0.0/16")]
 """Networks to propose where one is refused."""
 
 RESERVED_CLASSES = {
     "tailscale": "belongs to the Tailscale operator",
     "nginx": "is the upstream default, served by accident",
+    GATEWAY: "is the LAN's DNS, which has the address of that name in loadBalancer.addresses",
 }
 
 
@@ -143,6 +152,35 @@ def announcements(settings: Settings) -> Iterator[Problem]:
         yield Problem("loadBalancer.l2.enabled", False, reason, True, because=("loadBalancer.bgp",))
 
 
+def bgp_peers(settings: Settings) -> Iterator[Problem]:
+    """Peers are routers: no address is the cluster's own, and none that no machine has."""
+    physical, balancer, bgp = settings.physical, settings.load_balancer, settings.load_balancer.bgp
+    owners = {node.address: (f"node {name}", f"physical.nodes.{name}") for name, node in physical.nodes.items()}
+    owners |= {
+        physical.api_vip: ("the API VIP", "physical.apiVip"),
+        physical.subnet.network_address: ("the network address of the node subnet", "physical.subnet"),
+        physical.subnet.broadcast_address: ("the broadcast address of the node subnet", "physical.subnet"),
+    }
+    networks = [(network, "", f"reserved: {words}") for network, words in UNROUTED_NETWORKS.items()]
+    networks += [
+        (settings.cluster.pod_cidr, "cluster.podCidr", "cluster.podCidr"),
+        (settings.cluster.service_cidr, "cluster.serviceCidr", "cluster.serviceCidr"),
+    ]
+    for name, peer in bgp.peers.items() if bgp else ():
+        address = peer.address
+        if address in owners:
+            words, owner = owners[address]
+            reason = f"is {words}, and a peer is a router"
+        elif pool := balancer.pool_of(address):
+            owner, reason = f"loadBalancer.pools.{pool}", f"lies in pool {pool}, and a Service could be handed it"
+        elif found := next((each for each in networks if address in each[0]), None):
+            owner, reason = found[1], f"lies in {found[0]} ({found[2]}), where no router is"
+        else:
+            continue
+        key = f"loadBalancer.bgp.peers.{name}.address"
+        yield Problem(key, str(address), reason, str(physical.gateway), because=(owner,) if owner else ())
+
+
 def announcing_interfaces(settings: Settings) -> Iterator[Problem]:
     """Addresses are announced on interfaces of the nodes, never on that of the tailnet."""
     declared = sorted({node.interface for node in settings.physical.nodes.values()})
@@ -257,6 +295,7 @@ RULES = (
     cilium_upgrade,
     pools,
     announcements,
+    bgp_peers,
     announcing_interfaces,
     devices,
     ingress_classes,

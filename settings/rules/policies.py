@@ -8,6 +8,7 @@ from settings.fields import WITHOUT, Problem, known, readable
 from settings.policies import flows, infrastructure
 from settings.policies.model import ANYWHERE, Egress, Flow, unseen_labels
 from settings.policies.traffic import Allow, Pods, Policy
+from settings.rules.namespaces import SYSTEM_NAMESPACES
 from settings.stack import Settings
 
 Rule = Callable[[Settings], Iterator[Problem]]
@@ -15,29 +16,22 @@ Rule = Callable[[Settings], Iterator[Problem]]
 BASE = ("networkPolicies",)
 """What rules rest on that judge other layers by which namespaces are under default deny."""
 
-SYSTEM_NAMESPACES = {
-    "default": "is where things land by accident",
-    "kube-system": "holds Cilium and the cluster's DNS; a policy there can cut the cluster off",
-    "kube-public": "belongs to Kubernetes",
-    "kube-node-lease": "belongs to Kubernetes",
-}
-
 
 def namespaces(settings: Settings) -> Iterator[Problem]:
-    """Namespaces of applications are nobody else's."""
+    """Namespaces of applications are not the cluster's, and Prometheus is under no default deny."""
     policies = settings.network_policies
-    named = ("ingress.namespace", "certificates.namespace", "tailscale.namespace")
-    own = infrastructure.namespaces(settings)
     for name in policies.namespaces:
         key = f"networkPolicies.namespaces.{name}"
         if reason := SYSTEM_NAMESPACES.get(name):
             yield Problem(key, name, reason, "a namespace of its own, such as production")
-        elif name in own:
-            reason = "belongs to the network's own parts; networkPolicies.infrastructure.defaultDeny is for them"
-            yield Problem(key, name, reason, "a namespace of applications, such as production", because=named)
         elif policies.enabled and name == settings.monitoring.namespace and policies.namespaces[name].default_deny:
             reason = "is where Prometheus runs; a default deny would stop it from scraping anything"
             yield Problem(f"{key}.defaultDeny", True, reason, False, because=("monitoring.namespace",))
+    denied = infrastructure.namespaces(settings) if policies.infrastructure.default_deny else set()
+    if policies.enabled and settings.monitoring.namespace in denied:
+        reason = f"would stop Prometheus, which runs in {settings.monitoring.namespace}, from scraping anything"
+        key = "networkPolicies.infrastructure.defaultDeny"
+        yield Problem(key, True, reason, False, because=("monitoring.namespace",))
 
 
 def flow_ends(settings: Settings) -> Iterator[Problem]:
@@ -73,8 +67,8 @@ def _sorted(pods: Pods) -> tuple[object, ...]:
 
 
 def policy_names(settings: Settings) -> Iterator[Problem]:
-    """No two policies of a namespace share a name."""
-    own = infrastructure.namespaces(settings)  # refused by `namespaces`
+    """No two policies share a name, in their namespace or in Pulumi's state, which joins both by a hyphen."""
+    own = infrastructure.namespaces(settings)  # refused by rules.namespaces
     names = Counter((policy.namespace, policy.name) for policy in _policies(settings))
     for (namespace, name), count in names.items():
         if count > 1 and namespace not in own:
@@ -82,6 +76,13 @@ def policy_names(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 f"networkPolicies.namespaces.{namespace}", name, reason, "another name for one of the entries"
             )
+    joined: dict[tuple[bool, str], str] = {}
+    for policy in _policies(settings):
+        first = joined.setdefault((policy.is_native, f"{policy.namespace}-{policy.name}"), policy.namespace)
+        if first != policy.namespace and policy.namespace not in own:
+            reason = f"would be {policy.namespace}-{policy.name} in Pulumi's state, as a policy of namespace {first} is"
+            key, because = f"networkPolicies.namespaces.{policy.namespace}", (f"networkPolicies.namespaces.{first}",)
+            yield Problem(key, policy.name, reason, "another name for the entry", because)
 
 
 def http_rules(settings: Settings) -> Iterator[Problem]:

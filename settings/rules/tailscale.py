@@ -1,9 +1,9 @@
 """Rules between Tailscale and the networks and names that it leads to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 
-from settings.applications import TAILSCALE_CLASS, Published
+from settings.applications import PROXY_GROUP, TAILSCALE_CLASS, Published
 from settings.discovery import GATEWAY
 from settings.fields import WITHOUT, Problem, readable
 from settings.stack import Settings
@@ -79,33 +79,38 @@ def device_names(settings: Settings) -> Iterator[Problem]:
     tailscale = settings.tailscale
     if not tailscale.enabled:
         return
-    nodes = {name: f"the node {name}" for name in settings.physical.nodes}
-    if tailscale.hostname in nodes:
-        reason = f"is the name of {nodes[tailscale.hostname]}, which may be in the tailnet itself"
-        yield Problem("tailscale.hostname", tailscale.hostname, reason, "tailscale-operator")
-    yield from readable(*(_device_name(settings, each) for each in settings.published))
+    owners = {name: f"the node {name}" for name in settings.physical.nodes}
+    group = tailscale.proxy_group
+    proxies = [f"{PROXY_GROUP}-{replica}" for replica in range(group.replicas)] if group else []
+    if taken := _taken(proxies, owners):
+        reason = f"has a device of the name of {taken}, which may be in the tailnet itself"
+        shown = group.model_dump() if group else None
+        yield Problem("tailscale.proxyGroup", shown, reason, "without this key")
+    owners |= dict.fromkeys(proxies, "a proxy (tailscale.proxyGroup)")
+    router = tailscale.connector
+    routers = [f"{router.hostname}-{replica}" for replica in range(router.replicas)] if router else []
+    if router and (taken := _taken(routers, owners)):
+        reason = f"makes the devices {', '.join(routers)}, and one is the name of {taken}"
+        yield Problem("tailscale.connector.hostname", router.hostname, reason, "anton-lan")
+    owners |= dict.fromkeys(routers, "the subnet router (tailscale.connector.hostname)")
+    if taken := _taken([tailscale.hostname], owners):
+        reason = f"is the name of {taken}, which may be in the tailnet itself"
+        because = ("tailscale.connector.hostname",)
+        yield Problem("tailscale.hostname", tailscale.hostname, reason, "tailscale-operator", because)
+    owners[tailscale.hostname] = "the operator (tailscale.hostname)"
+    yield from readable(*(_device_name(each, owners) for each in settings.published))
 
 
-def _device_name(settings: Settings, application: Published) -> Iterator[Problem]:
-    if application.ingress_class == TAILSCALE_CLASS:
-        host = application.host
-        if owner := f"the node {host}" if host in settings.physical.nodes else _own_device(settings, host):
-            reason = f"is the name of {owner}; one of them would be called {host}-1"
-            because = ("tailscale.hostname", "tailscale.connector")
-            yield Problem(
-                f"applications.{application.name}", application.host, reason, f"{application.host}-web", because
-            )
+def _device_name(application: Published, owners: Mapping[str, str]) -> Iterator[Problem]:
+    if application.ingress_class == TAILSCALE_CLASS and application.host in owners:
+        reason = f"is the name of {owners[application.host]}; one of them would be called {application.host}-1"
+        rests_on, example = ("tailscale.hostname", "tailscale.connector.hostname"), f"{application.host}-web"
+        yield Problem(f"applications.{application.name}", application.host, reason, example, rests_on)
 
 
-def _own_device(settings: Settings, name: str) -> str | None:
-    """What of this layer is called by a name in the tailnet."""
-    tailscale = settings.tailscale
-    if name == tailscale.hostname:
-        return "the operator (tailscale.hostname)"
-    connector = tailscale.connector
-    if connector and name in {f"{connector.hostname}-{replica}" for replica in range(connector.replicas)}:
-        return "the subnet router (tailscale.connector.hostname)"
-    return None
+def _taken(names: Iterable[str], owners: Mapping[str, str]) -> str | None:
+    """The owner of the first of `names` that has one."""
+    return next((owners[name] for name in names if name in owners), None)
 
 
 def socket_load_balancing(settings: Settings) -> Iterator[Problem]:

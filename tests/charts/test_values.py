@@ -93,6 +93,7 @@ CILIUM_CHANGES: dict[str, dict[str, Any]] = {
             "upgradeCompatibility": "1.19",
         },
         "loadBalancer": {"bgp": {"localAsn": 64513, "peers": {"router": {"address": "192.168.1.1", "asn": 64512}}}},
+        "discovery": {"coredns": {"clusterDomain": "k8s.internal"}},
     },
     "another platform, tunnel routing, no monitoring": {
         "cluster": {"platform": "generic"},

@@ -85,7 +85,7 @@ def test_one_time_pin_is_offered_where_the_settings_say() -> None:
         ({"emails": ["a@example.com"], "networks": ["10.0.0.0/8"]}, "networks[0]", "is private"),
         ({"emails": ["a@example.com"], "networks": ["1.1.1.0/24", "100.64.1.0/24"]}, "networks[1]", "is private"),
         ({"emails": ["A@example.com"]}, "emails[0]", "one mail address in lower case"),
-        ({"emailDomains": ["@example.com"]}, "emailDomains[0]", "is not a DNS name"),
+        ({"emailDomains": ["@example.com"]}, "emailDomains[0]", "is a mail address"),
         ({"groups": ["others"]}, "groups", "is no entry of cloudflare.access.groups"),
         (
             {"emails": ["a@example.com"], "requireDevicePosture": ["managed"]},

@@ -110,7 +110,7 @@ class TestWording:
         }
 
     def test_numbers_as_names_are_taken_as_text(self) -> None:
-        entry = {"ingressClass": "internal", "namespace": "production", "port": "x"}
+        entry = {"ingressClass": "internal", "namespace": "production", "port": "x", "service": "web"}
         raw = stack_config() | {"applications": {1: entry}}
         assert [problem.key for problem in problems(raw)] == ["applications.1.port"]
 

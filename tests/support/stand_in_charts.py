@@ -38,6 +38,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         },
         "tailscale": {"apiServerProxy": "auth", "proxyGroup": {"replicas": 2}},
         "cloudflare": {"dns": {"externalDns": {"endpointObjects": True}}},
+        "discovery": {"coredns": {"clusterDomain": "k8s.internal"}},
     },
     "one of each pod, little else": {
         "monitoring": {"enabled": False},
