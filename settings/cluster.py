@@ -9,6 +9,9 @@ from pydantic import AfterValidator, Field
 
 from settings.fields import DomainName, Model, Network
 
+KUBE_PRISM_PORT = 7445
+"""Where Talos' own load balancer for the API server listens on every node."""
+
 
 class Platform(StrEnum):
     """The operating system of the nodes, where Cilium has to know it."""
@@ -40,6 +43,9 @@ class Cluster(Model):
         default=Platform.TALOS,
         description="`talos`: KubePrism as API endpoint, cgroup v2 mounted, no SYS_MODULE; `generic`: none of it",
         examples=["talos"],
+    )
+    allow_scheduling_on_control_planes: bool = Field(
+        default=True, description="control planes take pods as workers do; false needs a worker"
     )
 
 

@@ -16,7 +16,7 @@ from settings.fields import Model
 from settings.ingress import Ingress
 from settings.load_balancer import LoadBalancer
 from settings.monitoring import Monitoring
-from settings.nodes import Physical
+from settings.nodes import Physical, Role
 from settings.policies.model import Policies
 from settings.tailscale.operator import Tailscale
 
@@ -61,6 +61,13 @@ class Settings:
     monitoring: Monitoring
     charts: Mapping[str, Chart]
     secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
+
+    @property
+    def nodes_for_pods(self) -> list[str]:
+        """The names of the nodes that take the network's pods; Cilium's own pods run on all."""
+        nodes = self.physical.nodes
+        workers = [name for name, node in nodes.items() if node.role is Role.WORKER]
+        return list(nodes) if self.cluster.allow_scheduling_on_control_planes else workers
 
     @property
     def published(self) -> list[Published]:

@@ -16,7 +16,7 @@ from components.charts import release_args
 from components.cilium import load_balancer
 from settings.charts.model import Chart
 from settings.cilium import Cilium, LoadBalancingAlgorithm, LoadBalancingMode, Masquerade, RoutingMode
-from settings.cluster import Cluster, Platform
+from settings.cluster import KUBE_PRISM_PORT, Cluster, Platform
 from settings.load_balancer import LoadBalancer
 from settings.monitoring import Monitoring
 from settings.nodes import Physical
@@ -234,7 +234,7 @@ def _platform_values(args: CiliumNetworkArgs) -> dict[str, Any]:
         return {"k8sServiceHost": str(args.physical.api_vip), "k8sServicePort": 6443}
     return {
         "k8sServiceHost": "127.0.0.1",
-        "k8sServicePort": 7445,
+        "k8sServicePort": KUBE_PRISM_PORT,
         "cgroup": {"autoMount": {"enabled": False}, "hostRoot": "/sys/fs/cgroup"},
         "securityContext": {
             "capabilities": {

@@ -66,6 +66,14 @@ def control_plane(settings: Settings) -> Iterator[Problem]:
         )
 
 
+def nodes_for_pods(settings: Settings) -> Iterator[Problem]:
+    """Some node takes the network's pods."""
+    if settings.physical.nodes and not settings.nodes_for_pods:
+        reason = "leaves no node for pods: there is no worker, and every pod of the network would stay pending"
+        key = "cluster.allowSchedulingOnControlPlanes"
+        yield Problem(key, False, reason, True, because=("physical.nodes",))
+
+
 def pod_network_size(settings: Settings) -> Iterator[Problem]:
     """Every node gets a share of the pod network."""
     cluster, nodes = settings.cluster, len(settings.physical.nodes)
@@ -154,26 +162,36 @@ def devices(settings: Settings) -> Iterator[Problem]:
 def replicas(settings: Settings) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
     nodes = len(settings.physical.nodes)
-    wanted = {"cilium.operator.replicas": settings.cilium.operator.replicas}
+    wanted: dict[str, int] = {}
     for name, controller in settings.ingress.classes.items():
         scaling = controller.autoscaling
         path = f"ingress.classes.{name}"
         key = f"{path}.autoscaling.maxReplicas" if scaling else f"{path}.replicas"
         wanted[key] = scaling.max_replicas if scaling else controller.replicas
+    # Cilium's operator runs where nothing else may yet.
+    yield from too_few_nodes(settings, "cilium.operator.replicas", settings.cilium.operator.replicas, everywhere=True)
     for key, count in wanted.items():
-        if count > nodes:
-            yield too_few_nodes(key, count, nodes)
+        yield from too_few_nodes(settings, key, count)
     most = settings.cilium.agent.max_unavailable
     if nodes > 1 and most >= nodes:
         reason = f"an update would take the network of all {nodes} nodes at once"
         yield Problem("cilium.agent.maxUnavailable", most, reason, 1, because=("physical.nodes",))
 
 
-def too_few_nodes(key: str, count: int, nodes: int) -> Problem:
-    """The problem of more pods than there are nodes to spread them over."""
+def too_few_nodes(settings: Settings, key: str, count: int, *, everywhere: bool = False) -> Iterator[Problem]:
+    """The problem of `count` pods, of which a node takes one, when there are fewer nodes that take them.
+
+    `everywhere` are pods that tolerate control planes which take no others.
+    """
+    total = len(settings.physical.nodes)
+    nodes = total if everywhere else len(settings.nodes_for_pods)
+    if not 0 < nodes < count:
+        return  # with none at all, `nodes_for_pods` says why
     there = "is 1 node" if nodes == 1 else f"are {nodes} nodes"
+    if nodes < total:
+        there += " beside control planes, which take no pods (cluster.allowSchedulingOnControlPlanes)"
     reason = f"one pod a node, and there {there}: the rest would stay pending"
-    return Problem(key, count, reason, nodes, because=("physical.nodes",))
+    yield Problem(key, count, reason, nodes, because=("physical.nodes", "cluster.allowSchedulingOnControlPlanes"))
 
 
 def ingress_classes(settings: Settings) -> Iterator[Problem]:
@@ -222,6 +240,7 @@ RULES = (
     devices,
     ingress_classes,
     control_plane,
+    nodes_for_pods,
     pod_network_size,
     replicas,
     fixed_addresses,

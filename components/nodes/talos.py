@@ -1,0 +1,69 @@
+"""What Talos must know of the settings: one machine configuration patch (YAML) a node.
+
+Pure functions from settings to text; `inventory.exports` publishes them. Talos' own code reads them in
+tests/components/test_talos_patches.py. Facts section 1 has the sources of what no setting names.
+"""
+
+from typing import Any
+
+import yaml
+
+from settings.cluster import KUBE_PRISM_PORT, Platform
+from settings.nodes import Node, Physical, Role
+from settings.stack import Settings
+
+
+def patches(settings: Settings) -> dict[str, str]:
+    """The patch of each node by its name, for `talosctl machineconfig patch`; none where Talos is not the platform."""
+    if settings.cluster.platform is not Platform.TALOS:
+        return {}
+    return {
+        name: yaml.safe_dump(
+            {"machine": _machine(settings, name, node), "cluster": _cluster(settings, node)}, sort_keys=False
+        )
+        for name, node in settings.physical.nodes.items()
+    }
+
+
+def _machine(settings: Settings, name: str, node: Node) -> dict[str, Any]:
+    physical = settings.physical
+    return {
+        "network": {
+            "hostname": name,
+            "nameservers": [str(address) for address in physical.dns_servers],
+            "interfaces": [_interface(physical, node)],
+        },
+        "time": {"servers": [str(address) for address in physical.ntp_servers]},
+        "kubelet": {"nodeIP": {"validSubnets": [str(physical.subnet)]}},
+        # Cilium reaches the API here, before there is a Service network.
+        "features": {"kubePrism": {"enabled": True, "port": KUBE_PRISM_PORT}},
+    }
+
+
+def _interface(physical: Physical, node: Node) -> dict[str, Any]:
+    interface: dict[str, Any] = {
+        "deviceSelector": {"hardwareAddr": node.mac},
+        "dhcp": False,
+        "mtu": physical.mtu,
+        "addresses": [f"{node.address}/{physical.subnet.prefixlen}"],
+        "routes": [{"network": "0.0.0.0/0", "gateway": str(physical.gateway)}],
+    }
+    if node.role is Role.CONTROL_PLANE:
+        interface["vip"] = {"ip": str(physical.api_vip)}
+    return interface
+
+
+def _cluster(settings: Settings, node: Node) -> dict[str, Any]:
+    """What a node knows of the cluster; what only static pods and the scheduler read stands on control planes alone."""
+    cluster = settings.cluster
+    result: dict[str, Any] = {
+        "network": {
+            "cni": {"name": "none"},
+            "podSubnets": [str(cluster.pod_cidr)],
+            "serviceSubnets": [str(cluster.service_cidr)],
+        },
+        "proxy": {"disabled": True},
+    }
+    if node.role is Role.CONTROL_PLANE:
+        result["allowSchedulingOnControlPlanes"] = cluster.allow_scheduling_on_control_planes
+    return result

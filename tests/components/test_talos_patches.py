@@ -1,0 +1,61 @@
+"""What Talos makes of the patches: a fresh machine configuration, patched and validated by Talos' own code."""
+
+import subprocess
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import yaml
+
+from components.nodes import talos
+from settings.nodes import Role
+from tests.support.configs import settings_with
+from tests.support.tools import tool
+
+WORKER = {"address": "192.168.1.97", "mac": "58:47:ca:00:00:01", "role": "worker"}
+WITH_WORKER = {"physical": {"nodes": {"k8s-4": WORKER}}}
+
+ONE_OF_EACH = {"ingress": {"classes": {name: {"replicas": 1} for name in ("internal", "external")}}}
+"""Replicas that a single worker has room for."""
+
+
+class Patched(Protocol):
+    def __call__(self, change: dict[str, Any] | None = None, node: str = "k8s-1") -> dict[str, Any]: ...
+
+
+@pytest.fixture(params=["v1.10"])
+def patched(request: pytest.FixtureRequest, tmp_path: Path) -> Patched:
+    """The machine configuration of a node after its patch, for a change of the shipped settings."""
+
+    def patch(change: dict[str, Any] | None = None, node: str = "k8s-1") -> dict[str, Any]:
+        settings = settings_with(change)
+        file = tmp_path / f"{node}.yaml"
+        file.write_text(talos.patches(settings)[node])
+        kind = ["-worker"] if settings.physical.nodes[node].role is Role.WORKER else []
+        command = [tool("talos-patch-check"), "-talos", request.param, "-print", *kind, str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        configuration: dict[str, Any] = next(yaml.safe_load_all(done.stdout))
+        return configuration
+
+    return patch
+
+
+def test_talos_takes_the_patch_of_a_worker(patched: Patched) -> None:
+    """A worker's configuration allows less: no virtual address, for one."""
+    assert patched(WITH_WORKER, "k8s-4")["machine"]["network"]["hostname"] == "k8s-4"
+
+
+def test_control_planes_take_pods_where_nothing_else_would(patched: Patched) -> None:
+    assert patched()["cluster"]["allowSchedulingOnControlPlanes"] is True
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_control_planes_take_pods_as_said(patched: Patched, allowed: bool) -> None:
+    change = {"cluster": {"allowSchedulingOnControlPlanes": allowed}, **ONE_OF_EACH}
+    assert patched(WITH_WORKER | change)["cluster"]["allowSchedulingOnControlPlanes"] is allowed
+
+
+@pytest.mark.unit
+def test_platform_without_talos_has_no_patches() -> None:
+    assert talos.patches(settings_with({"cluster": {"platform": "generic"}})) == {}
