@@ -62,7 +62,7 @@ def _cluster(settings: Settings, node: Node) -> dict[str, Any]:
             "podSubnets": [str(cluster.pod_cidr)],
             "serviceSubnets": [str(cluster.service_cidr)],
         },
-        "proxy": {"disabled": True},
+        "proxy": {"disabled": settings.cilium.kube_proxy_replacement},
     }
     if node.role is Role.CONTROL_PLANE:
         result["allowSchedulingOnControlPlanes"] = cluster.allow_scheduling_on_control_planes

@@ -59,3 +59,22 @@ def test_control_planes_take_pods_as_said(patched: Patched, allowed: bool) -> No
 @pytest.mark.unit
 def test_platform_without_talos_has_no_patches() -> None:
     assert talos.patches(settings_with({"cluster": {"platform": "generic"}})) == {}
+
+
+WITHOUT_REPLACEMENT = {
+    "loadBalancer": {"pools": None, "addresses": None, "l2": {"enabled": False}},
+    "ingress": {"classes": {"internal": {"serviceType": "ClusterIP"}}},
+    "cilium": {
+        "kubeProxyReplacement": False,
+        "masquerade": "iptables",
+        "hostLegacyRouting": True,
+        "localRedirectPolicies": False,
+        "loadBalancing": {"mode": "snat", "algorithm": "random"},
+    },
+}
+"""Cilium without the replacement of kube-proxy, and without what needs it."""
+
+
+def test_kube_proxy_runs_exactly_where_cilium_does_not_replace_it(patched: Patched) -> None:
+    assert patched()["cluster"]["proxy"]["disabled"] is True
+    assert patched(WITHOUT_REPLACEMENT)["cluster"]["proxy"]["disabled"] is False
