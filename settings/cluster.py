@@ -48,6 +48,11 @@ class Cluster(Model):
         default=True, description="control planes take pods as workers do; false needs a worker"
     )
 
+    @property
+    def pods_per_node(self) -> int:
+        """How many pods get an address on a node: its share without both ends, Cilium's router and its health check."""
+        return int(2 ** (32 - self.node_pod_prefix_length)) - 4
+
 
 class Kubernetes(Model):
     """Which cluster the Kubernetes provider talks to."""

@@ -8,9 +8,12 @@ from typing import Any
 
 import yaml
 
-from settings.cluster import KUBE_PRISM_PORT, Platform
+from settings.cluster import KUBE_PRISM_PORT, Cluster, Platform
 from settings.nodes import Node, Physical, Role
 from settings.stack import Settings
+
+KUBELET_PODS = 110
+"""Pods that a kubelet takes unless told otherwise."""
 
 
 def patches(settings: Settings) -> dict[str, str]:
@@ -34,10 +37,16 @@ def _machine(settings: Settings, name: str, node: Node) -> dict[str, Any]:
             "interfaces": [_interface(physical, node)],
         },
         "time": {"servers": [str(address) for address in physical.ntp_servers]},
-        "kubelet": {"nodeIP": {"validSubnets": [str(physical.subnet)]}},
+        "kubelet": {"nodeIP": {"validSubnets": [str(physical.subnet)]}, **_most_pods(settings.cluster)},
         # Cilium reaches the API here, before there is a Service network.
         "features": {"kubePrism": {"enabled": True, "port": KUBE_PRISM_PORT}},
     }
+
+
+def _most_pods(cluster: Cluster) -> dict[str, Any]:
+    """The kubelet's limit, where a node has fewer addresses than the kubelet takes pods by itself."""
+    most = cluster.pods_per_node
+    return {"extraConfig": {"maxPods": most}} if most < KUBELET_PODS else {}
 
 
 def _interface(physical: Physical, node: Node) -> dict[str, Any]:
@@ -65,5 +74,7 @@ def _cluster(settings: Settings, node: Node) -> dict[str, Any]:
         "proxy": {"disabled": settings.cilium.kube_proxy_replacement},
     }
     if node.role is Role.CONTROL_PLANE:
+        share = str(cluster.node_pod_prefix_length)
+        result["controllerManager"] = {"extraArgs": {"node-cidr-mask-size": share}}
         result["allowSchedulingOnControlPlanes"] = cluster.allow_scheduling_on_control_planes
     return result

@@ -19,6 +19,9 @@ RESERVED_NETWORKS = {
     IPv4Network("0.0.0.0/8"): "reserved (RFC 791)",
 }
 
+MOST_SHARE_BITS = 16
+"""Bits between the pod network's prefix and a node's, of which the controller manager takes no more."""
+
 USUAL_NETWORKS = [IPv4Network(cidr) for cidr in ("10.244.0.0/16", "10.42.0.0/16", "10.43.0.0/16", "172.20.0.0/16")]
 """Networks to propose where one is refused."""
 
@@ -79,8 +82,13 @@ def pod_network_size(settings: Settings) -> Iterator[Problem]:
     cluster, nodes = settings.cluster, len(settings.physical.nodes)
     share = cluster.node_pod_prefix_length
     shares = 2 ** (share - cluster.pod_cidr.prefixlen) if share >= cluster.pod_cidr.prefixlen else 0
-    if shares < nodes:
+    reason = None
+    if shares > 2**MOST_SHARE_BITS:
+        most = f"the controller manager starts with {2**MOST_SHARE_BITS} at most"
+        reason = f"holds {shares} node networks of /{share}; {most}"
+    elif shares < nodes:
         reason = f"holds {shares} node networks of /{share}, and there are {nodes} nodes"
+    if reason:
         because = ("physical.nodes", "cluster.nodePodPrefixLength")
         yield Problem("cluster.podCidr", str(cluster.pod_cidr), reason, "10.244.0.0/16", because)
 

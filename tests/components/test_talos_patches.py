@@ -78,3 +78,21 @@ WITHOUT_REPLACEMENT = {
 def test_kube_proxy_runs_exactly_where_cilium_does_not_replace_it(patched: Patched) -> None:
     assert patched()["cluster"]["proxy"]["disabled"] is True
     assert patched(WITHOUT_REPLACEMENT)["cluster"]["proxy"]["disabled"] is False
+
+
+def test_controller_manager_divides_the_pod_network_as_said(patched: Patched) -> None:
+    """With its own default of /24 a pod network of /24 would be one node's, and the others would get no pods."""
+    change = {"cluster": {"podCidr": "10.244.0.0/24", "nodePodPrefixLength": 26}}
+    found = patched(change)
+    assert found["cluster"]["network"]["podSubnets"] == ["10.244.0.0/24"]
+    assert found["cluster"]["controllerManager"]["extraArgs"]["node-cidr-mask-size"] == "26"
+    assert patched()["cluster"]["controllerManager"]["extraArgs"]["node-cidr-mask-size"] == "24"
+
+
+@pytest.mark.parametrize(("prefix", "most"), [(24, None), (25, None), (26, 60), (28, 12)])
+def test_kubelet_takes_no_more_pods_than_its_node_has_addresses(patched: Patched, prefix: int, most: int) -> None:
+    """A pod too many would wait for an address for ever; workers have a kubelet as well."""
+    change = {"cluster": {"nodePodPrefixLength": prefix}}
+    for node in ("k8s-1", "k8s-4"):
+        found = patched(WITH_WORKER | change, node)["machine"]["kubelet"]
+        assert found.get("extraConfig", {}).get("maxPods") == most
