@@ -1,5 +1,6 @@
 """Layer 1, the physical network: the inventory of nodes, their subnet and the addresses that DHCP gives out."""
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -8,12 +9,35 @@ from pydantic import Field
 
 from settings.fields import Address, DnsLabel, InterfaceName, LabelValue, MacAddress, Model, Network, Problem
 
+HIGHEST_VLAN = 4094
+
 
 class Role(StrEnum):
     """What a node does in the cluster."""
 
     CONTROL_PLANE = "control-plane"
     WORKER = "worker"
+
+
+class BondMode(StrEnum):
+    """How the cards of a bond share the traffic."""
+
+    ACTIVE_BACKUP = "active-backup"
+    LACP = "802.3ad"
+
+
+class Bond(Model):
+    """Cards that the node's interface binds together."""
+
+    mode: BondMode = Field(
+        default=BondMode.ACTIVE_BACKUP,
+        description="`active-backup` (asks nothing of the switch) or `802.3ad` (LACP, set up on the switch as well)",
+    )
+    macs: tuple[MacAddress, ...] = Field(
+        min_length=1,
+        description="MAC addresses of the other cards; the first card's is the node's `mac`",
+        examples=[["00:00:5e:00:53:02"]],
+    )
 
 
 class Node(Model):
@@ -24,12 +48,44 @@ class Node(Model):
     role: Role = Field(
         default=Role.CONTROL_PLANE, description="`control-plane` or `worker`", examples=["control-plane"]
     )
-    interface: InterfaceName = Field(default="enp87s0", description="name of that network card in Linux")
+    interface: InterfaceName = Field(
+        default="enp87s0",
+        description="name of that network card in Linux; of the bond, with `bond`; a VLAN on it is `<name>.<id>`",
+    )
+    bond: Bond | None = Field(
+        default=None,
+        description="cards that `interface` binds together",
+        examples=[{"mode": "802.3ad", "macs": ["00:00:5e:00:53:02"]}],
+    )
     link_speed_mbps: int = Field(default=1000, gt=0, description="negotiated link speed, Mb/s", examples=[1000])
     rack: LabelValue | None = Field(default=None, description="where the machine stands", examples=["shelf-1"])
     switch_port: LabelValue | None = Field(
         default=None, description="switch and port of the link", examples=["sw1-port3"]
     )
+
+    @property
+    def link(self) -> str:
+        """The name of the card or bond, without the VLAN."""
+        return self.interface.rpartition(".")[0] if self.vlan is not None else self.interface
+
+    @property
+    def vlan(self) -> int | None:
+        """The id of the VLAN that carries `address`; None for untagged frames."""
+        _, dot, number = self.interface.rpartition(".")
+        return int(number) if dot and number.isdecimal() else None
+
+    @property
+    def macs(self) -> tuple[str, ...]:
+        """The MAC addresses of all its cards."""
+        return (self.mac, *(self.bond.macs if self.bond else ()))
+
+    def problems(self) -> Iterator[Problem]:
+        if self.vlan is not None and not 1 <= self.vlan <= HIGHEST_VLAN:
+            reason = f"names VLAN {self.vlan}; VLANs have numbers from 1 to {HIGHEST_VLAN}"
+            yield Problem("interface", self.interface, reason, f"{self.link}.20")
+        if self.bond and re.match(r"(en|eth|wl)", self.link):
+            reason = "names a network card, and a bond has a name of its own"
+            yield Problem("interface", self.interface, reason, "bond0", because=("bond",))
 
 
 class AddressRange(Model):
@@ -108,6 +164,8 @@ class Physical(Model):
     def problems(self) -> Iterator[Problem]:
         yield from self._misplaced_addresses()
         yield from self._shared_macs()
+        for name, node in self.nodes.items():
+            yield from (problem.under(f"nodes.{name}") for problem in node.problems())
         span = self.dhcp_range
         if span and span.start > span.stop:
             yield Problem("dhcpRange", str(span), "ends before it starts", span.reversed())
@@ -147,7 +205,9 @@ class Physical(Model):
     def _shared_macs(self) -> Iterator[Problem]:
         owners: dict[str, str] = {}
         for name, node in self.nodes.items():
-            first = owners.setdefault(node.mac, name)
-            if first != name:
-                reason = f"is already the MAC address of physical.nodes.{first}"
-                yield Problem(f"nodes.{name}.mac", node.mac, reason, "the address printed on this machine's card")
+            for position, mac in enumerate(node.macs):
+                key = f"nodes.{name}.mac" if position == 0 else f"nodes.{name}.bond.macs"
+                if mac in owners:
+                    reason = f"is already the MAC address of physical.{owners[mac]}"
+                    yield Problem(key, mac, reason, "the address printed on this machine's card")
+                owners.setdefault(mac, f"nodes.{name}")

@@ -9,11 +9,14 @@ from typing import Any
 import yaml
 
 from settings.cluster import KUBE_PRISM_PORT, Cluster, Platform
-from settings.nodes import Node, Physical, Role
+from settings.nodes import BondMode, Node, Physical, Role
 from settings.stack import Settings
 
 KUBELET_PODS = 110
 """Pods that a kubelet takes unless told otherwise."""
+
+BOND_POLL_MILLISECONDS = 100
+"""How often a bond looks whether its cards have a link; Linux does not look by itself."""
 
 
 def patches(settings: Settings) -> dict[str, str]:
@@ -50,16 +53,30 @@ def _most_pods(cluster: Cluster) -> dict[str, Any]:
 
 
 def _interface(physical: Physical, node: Node) -> dict[str, Any]:
-    interface: dict[str, Any] = {
-        "deviceSelector": {"hardwareAddr": node.mac},
+    """The card or bond, with the addressing on it or on a VLAN of it."""
+    addressing: dict[str, Any] = {
         "dhcp": False,
         "mtu": physical.mtu,
         "addresses": [f"{node.address}/{physical.subnet.prefixlen}"],
         "routes": [{"network": "0.0.0.0/0", "gateway": str(physical.gateway)}],
     }
     if node.role is Role.CONTROL_PLANE:
-        interface["vip"] = {"ip": str(physical.api_vip)}
-    return interface
+        addressing["vip"] = {"ip": str(physical.api_vip)}
+    link = _link(node)
+    if node.vlan is None:
+        return link | addressing
+    return link | {"dhcp": False, "mtu": physical.mtu, "vlans": [{"vlanId": node.vlan, **addressing}]}
+
+
+def _link(node: Node) -> dict[str, Any]:
+    if node.bond is None:
+        return {"deviceSelector": {"hardwareAddr": node.mac}}
+    # The permanent addresses: in a bond all cards take the address of one.
+    cards = [{"permanentAddr": mac} for mac in node.macs]
+    bond = {"mode": node.bond.mode.value, "miimon": BOND_POLL_MILLISECONDS, "deviceSelectors": cards}
+    if node.bond.mode is BondMode.LACP:
+        bond["xmitHashPolicy"] = "layer3+4"
+    return {"interface": node.link, "bond": bond}
 
 
 def _cluster(settings: Settings, node: Node) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from settings.rules import (
     discovery,
     monitoring,
     network,
+    nodes,
     policies,
     tailscale,
     zone,
@@ -18,6 +19,7 @@ from settings.rules import (
 
 RULES = (
     *network.RULES,
+    *nodes.RULES,
     *certificates.RULES,
     *tailscale.RULES,
     *cloudflare.RULES,

@@ -96,3 +96,50 @@ def test_kubelet_takes_no_more_pods_than_its_node_has_addresses(patched: Patched
     for node in ("k8s-1", "k8s-4"):
         found = patched(WITH_WORKER | change, node)["machine"]["kubelet"]
         assert found.get("extraConfig", {}).get("maxPods") == most
+
+
+ADDRESSING = {
+    "addresses": ["192.168.1.98/24"],
+    "routes": [{"network": "0.0.0.0/0", "gateway": "192.168.1.1"}],
+    "vip": {"ip": "192.168.1.101"},
+    "mtu": 9000,
+}
+
+
+def on(interface: str, **more: Any) -> dict[str, Any]:
+    """The first node on an interface that Cilium watches."""
+    first = {"interface": interface, **more}
+    return {"physical": {"mtu": 9000, "nodes": {"k8s-1": first}}, "cilium": {"devices": ["enp+", "bond+"]}}
+
+
+def test_address_and_mtu_are_on_the_card(patched: Patched) -> None:
+    (card,) = patched(on("enp87s0"))["machine"]["network"]["interfaces"]
+    assert card["deviceSelector"] == {"hardwareAddr": "58:47:ca:79:7c:a2"}
+    assert card.items() >= ADDRESSING.items()
+
+
+def test_address_and_mtu_are_on_the_vlan(patched: Patched) -> None:
+    """The card below it carries frames of that size as well, and no address."""
+    (card,) = patched(on("enp87s0.20"))["machine"]["network"]["interfaces"]
+    assert card["deviceSelector"] == {"hardwareAddr": "58:47:ca:79:7c:a2"}
+    assert card["mtu"] == ADDRESSING["mtu"]
+    assert not card.keys() & {"addresses", "routes", "vip"}
+    (vlan,) = card["vlans"]
+    assert vlan.items() >= {"vlanId": 20, **ADDRESSING}.items()
+
+
+@pytest.mark.parametrize("mode", ["active-backup", "802.3ad"])
+def test_address_and_mtu_are_on_the_bond(patched: Patched, mode: str) -> None:
+    bonded = {"mode": mode, "macs": ["58:47:ca:79:7c:a3"]}
+    (bond,) = patched(on("bond0", bond=bonded))["machine"]["network"]["interfaces"]
+    assert (bond["interface"], bond["bond"]["mode"], bond["bond"]["miimon"]) == ("bond0", mode, 100)
+    cards = [card["permanentAddr"] for card in bond["bond"]["deviceSelectors"]]
+    assert cards == ["58:47:ca:79:7c:a2", "58:47:ca:79:7c:a3"]
+    assert bond.items() >= ADDRESSING.items()
+
+
+def test_address_and_mtu_are_on_the_vlan_of_a_bond(patched: Patched) -> None:
+    (bond,) = patched(on("bond0.20", bond={"macs": ["58:47:ca:79:7c:a3"]}))["machine"]["network"]["interfaces"]
+    assert (bond["interface"], bond["mtu"]) == ("bond0", 9000)
+    assert not bond.keys() & {"addresses", "routes", "vip"}
+    assert bond["vlans"][0].items() >= {"vlanId": 20, **ADDRESSING}.items()
