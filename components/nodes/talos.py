@@ -8,9 +8,13 @@ from typing import Any
 
 import yaml
 
+from settings.cloudflare.tunnel import Transport
 from settings.cluster import KUBE_PRISM_PORT, Cluster, Platform
 from settings.nodes import BondMode, Node, Physical, Role
 from settings.stack import Settings
+
+QUIC_BUFFERS = {"net.core.rmem_max": "7500000", "net.core.wmem_max": "7500000"}
+"""What a QUIC connection of cloudflared asks of the kernel for its socket; with less it drops packets under load."""
 
 KUBELET_PODS = 110
 """Pods that a kubelet takes unless told otherwise."""
@@ -41,9 +45,23 @@ def _machine(settings: Settings, name: str, node: Node) -> dict[str, Any]:
         },
         "time": {"servers": [str(address) for address in physical.ntp_servers]},
         "kubelet": {"nodeIP": {"validSubnets": [str(physical.subnet)]}, **_most_pods(settings.cluster)},
-        # Cilium reaches the API here, before there is a Service network.
-        "features": {"kubePrism": {"enabled": True, "port": KUBE_PRISM_PORT}},
+        "features": _features(settings),
+        **({"sysctls": QUIC_BUFFERS} if _tunnels_by_quic(settings) else {}),
     }
+
+
+def _features(settings: Settings) -> dict[str, Any]:
+    # Cilium reaches the API here, before there is a Service network.
+    features: dict[str, Any] = {"kubePrism": {"enabled": True, "port": KUBE_PRISM_PORT}}
+    if not settings.cilium.host_legacy_routing:
+        # The address at which Talos answers pods is the host's own; packets that eBPF routes past its stack don't get
+        # there, and CoreDNS would wait for every name outside of the cluster. It asks the node's resolvers itself then.
+        features["hostDNS"] = {"forwardKubeDNSToHost": False}
+    return features
+
+
+def _tunnels_by_quic(settings: Settings) -> bool:
+    return settings.cloudflare.enabled and settings.cloudflare.tunnel.transport is not Transport.HTTP2
 
 
 def _most_pods(cluster: Cluster) -> dict[str, Any]:

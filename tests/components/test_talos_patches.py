@@ -9,7 +9,8 @@ import yaml
 
 from components.nodes import talos
 from settings.nodes import Role
-from tests.support.configs import settings_with
+from settings.stack import Settings
+from tests.support.configs import settings_with, stack_config
 from tests.support.tools import tool
 
 WORKER = {"address": "192.168.1.97", "mac": "58:47:ca:00:00:01", "role": "worker"}
@@ -23,20 +24,24 @@ class Patched(Protocol):
     def __call__(self, change: dict[str, Any] | None = None, node: str = "k8s-1") -> dict[str, Any]: ...
 
 
-@pytest.fixture(params=["v1.10"])
-def patched(request: pytest.FixtureRequest, tmp_path: Path) -> Patched:
+def configuration(settings: Settings, node: str, version: str, folder: Path) -> dict[str, Any]:
+    """A fresh machine configuration of a Talos version after the node's patch; further documents by their kind."""
+    file = folder / f"{node}.yaml"
+    file.write_text(talos.patches(settings)[node])
+    kind = ["-worker"] if settings.physical.nodes[node].role is Role.WORKER else []
+    command = [tool("talos-patch-check"), "-talos", version, "-print", *kind, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    documents: list[dict[str, Any]] = list(yaml.safe_load_all(done.stdout))
+    return documents[0] | {document["kind"]: document for document in documents[1:]}
+
+
+@pytest.fixture
+def patched(tmp_path: Path) -> Patched:
     """The machine configuration of a node after its patch, for a change of the shipped settings."""
 
     def patch(change: dict[str, Any] | None = None, node: str = "k8s-1") -> dict[str, Any]:
-        settings = settings_with(change)
-        file = tmp_path / f"{node}.yaml"
-        file.write_text(talos.patches(settings)[node])
-        kind = ["-worker"] if settings.physical.nodes[node].role is Role.WORKER else []
-        command = [tool("talos-patch-check"), "-talos", request.param, "-print", *kind, str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        configuration: dict[str, Any] = next(yaml.safe_load_all(done.stdout))
-        return configuration
+        return configuration(settings_with(change), node, "v1.10", tmp_path)
 
     return patch
 
@@ -143,3 +148,18 @@ def test_address_and_mtu_are_on_the_vlan_of_a_bond(patched: Patched) -> None:
     assert (bond["interface"], bond["mtu"]) == ("bond0", 9000)
     assert not bond.keys() & {"addresses", "routes", "vip"}
     assert bond["vlans"][0].items() >= {"vlanId": 20, **ADDRESSING}.items()
+
+
+def test_core_dns_asks_the_hosts_resolver_only_where_packets_get_there(patched: Patched) -> None:
+    """Routed by eBPF they go past the host's stack; names outside of the cluster would not resolve in pods."""
+    assert patched()["machine"]["features"]["hostDNS"] == {"enabled": True, "forwardKubeDNSToHost": False}
+    legacy = {"cilium": {"hostLegacyRouting": True}}
+    assert patched(legacy)["machine"]["features"]["hostDNS"]["forwardKubeDNSToHost"] is True
+
+
+@pytest.mark.parametrize(("transport", "size"), [("auto", "7500000"), ("quic", "7500000"), ("http2", None)])
+def test_kernel_has_room_for_the_tunnels_quic_packets(tmp_path: Path, transport: str, size: str | None) -> None:
+    base = stack_config()
+    change = {"cloudflare": {"tunnel": {"transport": transport}}}
+    found = configuration(settings_with(change, base), "k8s-1", "v1.10", tmp_path)["machine"].get("sysctls", {})
+    assert (found.get("net.core.rmem_max"), found.get("net.core.wmem_max")) == (size, size)
