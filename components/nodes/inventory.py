@@ -84,8 +84,8 @@ def isc_dhcpd(physical: Physical) -> str:
 
 
 def hosts_file(physical: Physical) -> str:
-    """Lines for a hosts file: every node by its name, and the virtual API address as `kubernetes-api`."""
-    entries = {name: node.address for name, node in physical.nodes.items()} | {"kubernetes-api": physical.api_vip}
+    """Lines for a hosts file: every node by its name, and the virtual API address as API_NAME."""
+    entries = {name: node.address for name, node in physical.nodes.items()} | {talos.API_NAME: physical.api_vip}
     return _text([f"{address}\t{name}" for name, address in entries.items()])
 
 

@@ -16,6 +16,12 @@ from settings.stack import Settings
 QUIC_BUFFERS = {"net.core.rmem_max": "7500000", "net.core.wmem_max": "7500000"}
 """What a QUIC connection of cloudflared asks of the kernel for its socket; with less it drops packets under load."""
 
+API_NAME = "kubernetes-api"
+"""The API's name in the hosts file."""
+
+HOSTNAME_DOCUMENT = 12
+"""Minor version of Talos from which on a machine's name has a document of its own, and no other place."""
+
 KUBELET_PODS = 110
 """Pods that a kubelet takes unless told otherwise."""
 
@@ -27,19 +33,23 @@ def patches(settings: Settings) -> dict[str, str]:
     """The patch of each node by its name, for `talosctl machineconfig patch`; none where Talos is not the platform."""
     if settings.cluster.platform is not Platform.TALOS:
         return {}
-    return {
-        name: yaml.safe_dump(
-            {"machine": _machine(settings, name, node), "cluster": _cluster(settings, node)}, sort_keys=False
-        )
-        for name, node in settings.physical.nodes.items()
-    }
+    return {name: _patch(settings, name, node) for name, node in settings.physical.nodes.items()}
 
 
-def _machine(settings: Settings, name: str, node: Node) -> dict[str, Any]:
+def _patch(settings: Settings, name: str, node: Node) -> str:
+    machine = _machine(settings, node)
+    documents: list[dict[str, Any]] = [{"machine": machine, "cluster": _cluster(settings, node)}]
+    if int(settings.cluster.talos_version.partition(".")[2]) >= HOSTNAME_DOCUMENT:
+        documents.append({"apiVersion": "v1alpha1", "kind": "HostnameConfig", "auto": "off", "hostname": name})
+    else:
+        machine["network"] = {"hostname": name, **machine["network"]}
+    return yaml.safe_dump_all(documents, sort_keys=False)
+
+
+def _machine(settings: Settings, node: Node) -> dict[str, Any]:
     physical = settings.physical
     return {
         "network": {
-            "hostname": name,
             "nameservers": [str(address) for address in physical.dns_servers],
             "interfaces": [_interface(physical, node)],
         },
@@ -105,11 +115,16 @@ def _cluster(settings: Settings, node: Node) -> dict[str, Any]:
             "cni": {"name": "none"},
             "podSubnets": [str(cluster.pod_cidr)],
             "serviceSubnets": [str(cluster.service_cidr)],
+            "dnsDomain": settings.discovery.coredns.cluster_domain,
         },
         "proxy": {"disabled": settings.cilium.kube_proxy_replacement},
     }
     if node.role is Role.CONTROL_PLANE:
         share = str(cluster.node_pod_prefix_length)
         result["controllerManager"] = {"extraArgs": {"node-cidr-mask-size": share}}
+        # Where a node has a second network: etcd's members find each other on this one.
+        result["etcd"] = {"advertisedSubnets": [str(settings.physical.subnet)]}
+        # Its names in the certificate, for clients that come by the address or by the hosts file.
+        result["apiServer"] = {"certSANs": [str(settings.physical.api_vip), API_NAME]}
         result["allowSchedulingOnControlPlanes"] = cluster.allow_scheduling_on_control_planes
     return result

@@ -163,3 +163,28 @@ def test_kernel_has_room_for_the_tunnels_quic_packets(tmp_path: Path, transport:
     change = {"cloudflare": {"tunnel": {"transport": transport}}}
     found = configuration(settings_with(change, base), "k8s-1", "v1.10", tmp_path)["machine"].get("sysctls", {})
     assert (found.get("net.core.rmem_max"), found.get("net.core.wmem_max")) == (size, size)
+
+
+@pytest.mark.parametrize("version", ["1.10", "1.11", "1.12", "1.13"])
+def test_every_version_of_talos_takes_its_patches(tmp_path: Path, version: str) -> None:
+    """A machine's name has a document of its own from 1.12 on, and is refused in the old place."""
+    settings = settings_with({"cluster": {"talosVersion": version}})
+    found = configuration(settings, "k8s-1", f"v{version}", tmp_path)
+    if version in {"1.10", "1.11"}:
+        assert found["machine"]["network"]["hostname"] == "k8s-1"
+    else:
+        assert found["HostnameConfig"].items() >= {"hostname": "k8s-1", "auto": "off"}.items()
+        assert "hostname" not in found["machine"]["network"]
+
+
+def test_cluster_has_the_domain_that_core_dns_answers_for(patched: Patched) -> None:
+    change = {"discovery": {"coredns": {"clusterDomain": "home.lan"}}}
+    assert patched(change)["cluster"]["network"]["dnsDomain"] == "home.lan"
+    assert patched()["cluster"]["network"]["dnsDomain"] == "cluster.local"
+
+
+def test_api_and_etcd_are_at_the_addresses_of_the_settings(patched: Patched) -> None:
+    """The certificate of the API names the virtual address, and etcd keeps to the node network."""
+    cluster = patched({"physical": {"apiVip": "192.168.1.120"}})["cluster"]
+    assert {"192.168.1.120", "kubernetes-api"} <= set(cluster["apiServer"]["certSANs"])
+    assert cluster["etcd"]["advertisedSubnets"] == ["192.168.1.0/24"]
