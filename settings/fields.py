@@ -126,6 +126,17 @@ def _address(value: Any) -> IPv4Address:
         raise ValueError("is not an IPv4 address") from None
 
 
+THIS_HOST = IPv4Network("0.0.0.0/8")
+
+
+def _elsewhere(value: IPv4Address) -> IPv4Address:
+    if value.is_loopback or value in THIS_HOST:
+        raise ValueError("means the machine that asks, where nobody answers")
+    if value.is_multicast or value.is_reserved or value.is_link_local:
+        raise ValueError("is the address of no single server")
+    return value
+
+
 def _network(value: Any) -> IPv4Network:
     if isinstance(value, IPv4Network):
         return value
@@ -191,6 +202,9 @@ def _domain(value: str) -> str:
 
 Address = Annotated[IPv4Address, BeforeValidator(_address), Field(examples=["192.168.1.10"])]
 """An IPv4 address, from its dotted form only (a bare number would be read as one silently)."""
+
+ServerAddress = Annotated[Address, AfterValidator(_elsewhere), Field(examples=["1.1.1.1"])]
+"""The address of a server that whoever asks it must be able to reach: none that means the asking machine, or nobody."""
 
 Network = Annotated[IPv4Network, BeforeValidator(_network), Field(examples=["192.168.1.0/24"])]
 """An IPv4 network in canonical CIDR form: no host bits set."""

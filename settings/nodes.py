@@ -7,7 +7,17 @@ from ipaddress import IPv4Address
 
 from pydantic import Field
 
-from settings.fields import Address, DnsLabel, InterfaceName, LabelValue, MacAddress, Model, Network, Problem
+from settings.fields import (
+    Address,
+    DnsLabel,
+    InterfaceName,
+    LabelValue,
+    MacAddress,
+    Model,
+    Network,
+    Problem,
+    ServerAddress,
+)
 
 HIGHEST_VLAN = 4094
 
@@ -122,13 +132,13 @@ class Physical(Model):
     api_vip: Address = Field(
         description="virtual address of the Kubernetes API, held by Talos", examples=["192.168.1.101"]
     )
-    dns_servers: tuple[Address, ...] = Field(
+    dns_servers: tuple[ServerAddress, ...] = Field(
         default=(IPv4Address("1.1.1.1"), IPv4Address("1.0.0.1")),
         min_length=1,
         description="resolvers of the nodes",
         examples=[["1.1.1.1", "1.0.0.1"]],
     )
-    ntp_servers: tuple[Address, ...] = Field(
+    ntp_servers: tuple[ServerAddress, ...] = Field(
         default=(IPv4Address("162.159.200.1"), IPv4Address("162.159.200.123")),
         min_length=1,
         description="time servers of the nodes",
@@ -172,13 +182,11 @@ class Physical(Model):
         for end in (span.start, span.stop) if span else ():
             if end not in self.subnet:
                 yield Problem("dhcpRange", str(span), f"leaves the node subnet {self.subnet}", "addresses inside it")
-        if span and self.api_vip in span:
-            yield Problem(
-                "dhcpRange",
-                str(span),
-                f"contains the API VIP {self.api_vip}, which DHCP could lease",
-                "a range beside it",
-            )
+        if span and span.start in self.subnet and span.stop in self.subnet:
+            taken = [f"{address} ({owner})" for address, owner in sorted(self.taken().items()) if address in span]
+            if taken:
+                reason = f"contains addresses that are taken, which DHCP could lease: {', '.join(taken)}"
+                yield Problem("dhcpRange", str(span), reason, "a range beside them")
 
     def _misplaced_addresses(self) -> Iterator[Problem]:
         """Addresses outside the subnet, on its two reserved ones, or declared twice."""

@@ -72,6 +72,10 @@ class CiliumNetwork(pulumi.ComponentResource):
         super().__init__("anton:network:CiliumNetwork", name, {}, opts)
         if args.cilium.service_mesh.mutual_authentication:
             pulumi.warn("cilium.serviceMesh.mutualAuthentication is deprecated in Cilium 1.20 and leaves in 1.21", self)
+        for key, network in (("podCidr", args.cluster.pod_cidr), ("serviceCidr", args.cluster.service_cidr)):
+            if not network.is_private:
+                said = f"cluster.{key} {network} is public address space: pods can't reach those who own it"
+                pulumi.warn(f"{said}; private networks are 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16", self)
         release = Release(
             f"{name}-release",
             release_args(args.chart, name="cilium", namespace="kube-system", values=cilium_values(args)),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 from settings.cluster import Platform
 from settings.fields import Problem
@@ -9,6 +10,8 @@ from settings.stack import Settings
 
 LONGEST_VLAN_PARENT = 10
 """Characters of a card's name; Talos makes up the names of VLANs on longer ones."""
+
+EXAMPLES = {"dnsServers": ["1.1.1.1", "1.0.0.1"], "ntpServers": ["162.159.200.1"]}
 
 _NO_CARDS = re.compile(r"(br|virbr|docker|dummy|lo|lxc|cilium|tailscale|tap|team|tun|veth|vxlan|wg)[-_0-9a-z]*")
 
@@ -36,4 +39,32 @@ def interfaces(settings: Settings) -> Iterator[Problem]:
             yield Problem(key, node.interface, reason, f"bond0.{node.vlan}, with the card as a bond", because)
 
 
-RULES = (interfaces,)
+def servers(settings: Settings) -> Iterator[Problem]:
+    """Nodes ask no resolver or time server that needs the cluster, which needs the nodes: they could not start."""
+    physical = settings.physical
+    for key, addresses in {"dnsServers": physical.dns_servers, "ntpServers": physical.ntp_servers}.items():
+        for address in addresses:
+            if found := _part_of_the_cluster(settings, address):
+                part, said_by = found
+                reason = f"is {part}: a node would need the cluster to start, and the cluster its nodes"
+                yield Problem(f"physical.{key}", str(address), reason, EXAMPLES[key], because=(said_by,))
+
+
+def _part_of_the_cluster(settings: Settings, address: IPv4Address) -> tuple[str, str] | None:
+    """What of the cluster has an address, and the key that says so."""
+    physical, balancer = settings.physical, settings.load_balancer
+    own = {physical.api_vip: ("the API VIP", "physical.apiVip")}
+    own |= {node.address: (f"node {name}", f"physical.nodes.{name}") for name, node in physical.nodes.items()}
+    for name, given in balancer.addresses.items():
+        own[given] = (f"the address of {name}", f"loadBalancer.addresses.{name}")
+    if address in own:
+        return own[address]
+    if pool := balancer.pool_of(address):
+        return f"in pool {pool}", f"loadBalancer.pools.{pool}"
+    networks = {"podCidr": settings.cluster.pod_cidr, "serviceCidr": settings.cluster.service_cidr}
+    return next(
+        ((f"in cluster.{key}", f"cluster.{key}") for key, network in networks.items() if address in network), None
+    )
+
+
+RULES = (interfaces, servers)
