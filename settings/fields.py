@@ -98,7 +98,7 @@ def _refuse_truth_as_number(schema: Any) -> None:
         for part in schema:
             _refuse_truth_as_number(part)
     elif isinstance(schema, dict):
-        kind = schema.get("type")
+        kind = schema.get("type")  # of a field called `type`, its schema, which has no hash: no set below
         if kind in ("int", "float"):
             refuse = partial(_no_truth, "int_type" if kind == "int" else "float_type")
             number = dict(schema)
