@@ -32,7 +32,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument a layer, in their order
     pulumi.export("load_balancer_pools", cilium.pools)
     pulumi.export("ingress_classes", {name: component.service for name, component in ingress.items()})
     pulumi.export("applications", applications.urls)
-    for name, text in inventory.exports(settings.physical, settings.cluster).items():
+    for name, text in inventory.exports(settings).items():
         pulumi.export(name, text)
     if certificates and certificates.ca_certificate_command:
         pulumi.export("ca_certificate_command", certificates.ca_certificate_command)

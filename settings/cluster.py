@@ -5,9 +5,12 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
-from settings.fields import DomainName, Model, Network
+from settings.fields import DomainName, Form, Model, Network
+
+KUBE_PRISM_PORT = 7445
+"""Where Talos' own load balancer for the API server listens on every node."""
 
 
 class Platform(StrEnum):
@@ -41,6 +44,23 @@ class Cluster(Model):
         description="`talos`: KubePrism as API endpoint, cgroup v2 mounted, no SYS_MODULE; `generic`: none of it",
         examples=["talos"],
     )
+    talos_version: Annotated[
+        str,
+        StringConstraints(pattern=r"^1\.(1[0-9]|[2-9][0-9])$"),
+        Form("must be a minor version of Talos from 1.10 on, in quotes"),
+    ] = Field(
+        default="1.10",
+        description="minor version that the machine configurations were generated for, with its form of the patches",
+        examples=["1.10"],
+    )
+    allow_scheduling_on_control_planes: bool = Field(
+        default=True, description="control planes take pods as workers do; false needs a worker"
+    )
+
+    @property
+    def pods_per_node(self) -> int:
+        """How many pods get an address on a node: its share without both ends, Cilium's router and its health check."""
+        return int(2 ** (32 - self.node_pod_prefix_length)) - 4
 
 
 class Kubernetes(Model):

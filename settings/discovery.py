@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from settings.applications import LabelKey, Port
 from settings.fields import (
     WITHOUT,
-    Address,
     DnsLabel,
     DomainName,
     Form,
@@ -22,6 +21,7 @@ from settings.fields import (
     Protocol,
     ResourceAmounts,
     Resources,
+    ServerAddress,
     ServiceName,
     below,
     over,
@@ -41,7 +41,7 @@ def _zone(value: Any) -> Any:
 Zone = Annotated[DomainName, BeforeValidator(_zone), Field(examples=["home.arpa"])]
 """A zone that other resolvers answer."""
 
-Resolvers = Annotated[tuple[Address, ...], Field(min_length=1, examples=[["192.168.1.1"]])]
+Resolvers = Annotated[tuple[ServerAddress, ...], Field(min_length=1, examples=[["192.168.1.1"]])]
 """Resolvers of one zone."""
 
 
@@ -68,7 +68,7 @@ class CoreDns(Model):
     zones: dict[Zone, Resolvers] = Field(
         default={}, description="zones that other resolvers answer", examples=[{"home.arpa": ["192.168.1.1"]}]
     )
-    upstreams: tuple[Address, ...] = Field(
+    upstreams: tuple[ServerAddress, ...] = Field(
         default=(), description="resolvers for all other names; those of the node when empty", examples=[["1.1.1.1"]]
     )
 
@@ -181,7 +181,7 @@ class LanDns(Model):
         "unset, so that hosts behind the tunnel resolve on the LAN too; an empty list for none",
         examples=[["example.com"]],
     )
-    upstreams: tuple[Address, ...] = Field(
+    upstreams: tuple[ServerAddress, ...] = Field(
         default=PUBLIC_RESOLVERS,
         min_length=1,
         description="public resolvers for all other names; never one that forwards `cluster.domain` back to here",

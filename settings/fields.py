@@ -9,11 +9,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, PydanticKnownError
+from pydantic_core.core_schema import no_info_before_validator_function
 
 WITHOUT = "without this key"
 """The example where no value would do: all others are values as one writes them."""
@@ -106,9 +117,38 @@ class Model(BaseModel):
     mapping_field: ClassVar[str | None] = None
     """The one field of a config group that is itself a mapping of names: its entries stand directly below the group."""
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema: Any = super().__get_pydantic_core_schema__(source, handler)
+        _refuse_truth_as_number(schema["schema"])
+        return cast("CoreSchema", schema)
+
     def problems(self) -> Iterator[Problem]:
         """Faults that need more than one field of this model to see; keys are relative to the model."""
         yield from ()
+
+
+def _refuse_truth_as_number(schema: Any) -> None:
+    """Make the numbers of a model's schema refuse true and false, which pydantic would count as 1 and 0."""
+    if isinstance(schema, list):
+        for part in schema:
+            _refuse_truth_as_number(part)
+    elif isinstance(schema, dict):
+        kind = schema.get("type")  # of a field called `type`, its schema, which has no hash: no set below
+        if kind in ("int", "float"):
+            refuse = partial(_no_truth, "int_type" if kind == "int" else "float_type")
+            number = dict(schema)
+            schema.clear()
+            schema.update(no_info_before_validator_function(refuse, number))
+        elif kind != "model":  # which did it for itself
+            for part in schema.values():
+                _refuse_truth_as_number(part)
+
+
+def _no_truth(fault: Literal["int_type", "float_type"], value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticKnownError(fault)
+    return value
 
 
 def _address(value: Any) -> IPv4Address:
@@ -120,6 +160,17 @@ def _address(value: Any) -> IPv4Address:
         return IPv4Address(value)
     except AddressValueError:
         raise ValueError("is not an IPv4 address") from None
+
+
+THIS_HOST = IPv4Network("0.0.0.0/8")
+
+
+def _elsewhere(value: IPv4Address) -> IPv4Address:
+    if value.is_loopback or value in THIS_HOST:
+        raise ValueError("means the machine that asks, where nobody answers")
+    if value.is_multicast or value.is_reserved or value.is_link_local:
+        raise ValueError("is the address of no single server")
+    return value
 
 
 def _network(value: Any) -> IPv4Network:
@@ -147,6 +198,31 @@ def _mac(value: str) -> str:
 def _digits(value: Any) -> Any:
     """A bare number, which YAML and `pulumi config set` do not keep as text."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+MOST_CORES = 32
+"""No container of such a network asks for more; 100 is meant as 100m."""
+
+LEAST_MEMORY = 2**20
+"""No container starts with less; 256 is meant as 256Mi."""
+
+
+def _cores(value: str) -> str:
+    if amount_of(value) > MOST_CORES:
+        raise ValueError(f"is {amount_of(value):g} cores for one container; thousandths of a core have m behind them")
+    return value
+
+
+def _bytes(value: str) -> str:
+    if 0 < amount_of(value) < LEAST_MEMORY:
+        raise ValueError(f"is {amount_of(value):g} bytes, too few for a container; mebibytes have Mi behind them")
+    return value
+
+
+def _nginx_bytes(value: str) -> str:
+    if value.isdecimal() and 0 < int(value) < 1024:
+        raise ValueError(f"is {value} bytes; megabytes have m behind them")
+    return value
 
 
 def _domain(value: str) -> str:
@@ -188,6 +264,9 @@ def _name_fault(value: str, labels: list[str]) -> str | None:
 
 Address = Annotated[IPv4Address, BeforeValidator(_address), Field(examples=["192.168.1.10"])]
 """An IPv4 address, from its dotted form only (a bare number would be read as one silently)."""
+
+ServerAddress = Annotated[Address, AfterValidator(_elsewhere), Field(examples=["1.1.1.1"])]
+"""The address of a server that whoever asks it must be able to reach: none that means the asking machine, or nobody."""
 
 Network = Annotated[IPv4Network, BeforeValidator(_network), Field(examples=["192.168.1.0/24"])]
 """An IPv4 network in canonical CIDR form: no host bits set."""
@@ -237,6 +316,7 @@ Cpu = Annotated[
     BeforeValidator(_digits),
     StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?m?$"),
     Form("must be a number of CPU cores, or of thousandths with m behind it"),
+    AfterValidator(_cores),
     Field(examples=["100m"]),
 ]
 """CPU cores as Kubernetes writes them; m stands for thousandths."""
@@ -246,6 +326,7 @@ Memory = Annotated[
     BeforeValidator(_digits),
     StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(k|Ki|M|Mi|G|Gi)?$"),
     Form("must be a number of bytes, alone or with k, Ki, M, Mi, G or Gi behind it"),
+    AfterValidator(_bytes),
     Field(examples=["256Mi"]),
 ]
 """Bytes as Kubernetes writes them."""
@@ -266,6 +347,7 @@ NginxSize = Annotated[
     BeforeValidator(_digits),
     StringConstraints(pattern=r"^([0-9]{1,18}|[0-9]{1,9}[kKmMgG])$"),  # NGINX counts in 63 bits
     Form("must be a whole number of bytes, alone or with k, m or g behind at most nine digits"),
+    AfterValidator(_nginx_bytes),
     Field(examples=["50m"]),
 ]
 """A size as NGINX writes it: bytes, or with k, m or g; 0 means no limit where NGINX knows one."""

@@ -19,13 +19,15 @@ from pydantic.alias_generators import to_snake
 from settings import secrets
 from settings.cautions import cautions
 from settings.charts.find import ChartFinder, find_charts
+from settings.cluster import Cluster
 from settings.errors import ConfigError
 from settings.fields import WITHOUT, Problem, UnreadError, below
+from settings.nodes import Physical
 from settings.parsing import HIDDEN, concealed, nearest_key, parse_group, unknown_key
 from settings.report import Report
 from settings.rules import STAGES
 from settings.spread import fitted
-from settings.stack import GROUPS, NAMESPACE, Settings
+from settings.stack import GROUPS, NAMESPACE, Settings, nodes_for_pods
 
 
 def load() -> Settings:
@@ -86,10 +88,9 @@ def parse(
         report.suspect(f"{group}.{key}" for key in reading.meant)
         report.renumber({f"{group}.{key}": places for key, places in reading.numbering.items()})
     with suppress(UnreadError):
-        nodes = len(models["physical"].nodes)
+        nodes = _nodes_for_pods(models["physical"], models["cluster"])
         models = {group: fitted(model, nodes) for group, model in models.items()}
-    layers = {to_snake(group): model for group, model in models.items() if group != "charts"}
-    settings = Settings(**layers, charts={})
+    settings = Settings(**{to_snake(group): model for group, model in models.items() if group != "charts"}, charts={})
     found, faults = get_charts(models["charts"], _charts_in_use(settings))
     settings = replace(settings, charts=found)
     report.judge(
@@ -104,6 +105,13 @@ def parse(
     if report.problems:
         raise ConfigError(report.problems)
     return settings
+
+
+def _nodes_for_pods(physical: Physical, cluster: Cluster) -> int:
+    """How many nodes take pods, as far as that can be read; all of them where none does, which is refused by itself."""
+    with suppress(UnreadError):
+        return len(nodes_for_pods(physical, cluster)) or len(physical.nodes)
+    return len(physical.nodes)
 
 
 def _unknown(raw: Mapping[str, Any], report: Report) -> set[str]:

@@ -1,5 +1,6 @@
 """Layer 1, the physical network: the inventory of nodes, their subnet and the addresses that DHCP gives out."""
 
+import re
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from functools import partial
@@ -17,9 +18,13 @@ from settings.fields import (
     Model,
     Network,
     Problem,
+    ServerAddress,
+    below,
     known,
     readable,
 )
+
+HIGHEST_VLAN = 4094
 
 
 class Role(StrEnum):
@@ -27,6 +32,27 @@ class Role(StrEnum):
 
     CONTROL_PLANE = "control-plane"
     WORKER = "worker"
+
+
+class BondMode(StrEnum):
+    """How the cards of a bond share the traffic."""
+
+    ACTIVE_BACKUP = "active-backup"
+    LACP = "802.3ad"
+
+
+class Bond(Model):
+    """Cards that the node's interface binds together."""
+
+    mode: BondMode = Field(
+        default=BondMode.ACTIVE_BACKUP,
+        description="`active-backup` (asks nothing of the switch) or `802.3ad` (LACP, set up on the switch as well)",
+    )
+    macs: tuple[MacAddress, ...] = Field(
+        min_length=1,
+        description="MAC addresses of the other cards; the first card's is the node's `mac`",
+        examples=[["00:00:5e:00:53:02"]],
+    )
 
 
 class Node(Model):
@@ -37,12 +63,44 @@ class Node(Model):
     role: Role = Field(
         default=Role.CONTROL_PLANE, description="`control-plane` or `worker`", examples=["control-plane"]
     )
-    interface: InterfaceName = Field(default="enp87s0", description="name of that network card in Linux")
+    interface: InterfaceName = Field(
+        default="enp87s0",
+        description="name of that network card in Linux; of the bond, with `bond`; a VLAN on it is `<name>.<id>`",
+    )
+    bond: Bond | None = Field(
+        default=None,
+        description="cards that `interface` binds together",
+        examples=[{"mode": "802.3ad", "macs": ["00:00:5e:00:53:02"]}],
+    )
     link_speed_mbps: int = Field(default=1000, gt=0, description="negotiated link speed, Mb/s", examples=[1000])
     rack: LabelValue | None = Field(default=None, description="where the machine stands", examples=["shelf-1"])
     switch_port: LabelValue | None = Field(
         default=None, description="switch and port of the link", examples=["sw1-port3"]
     )
+
+    @property
+    def link(self) -> str:
+        """The name of the card or bond, without the VLAN."""
+        return self.interface.rpartition(".")[0] if self.vlan is not None else self.interface
+
+    @property
+    def vlan(self) -> int | None:
+        """The id of the VLAN that carries `address`; None for untagged frames."""
+        _, dot, number = self.interface.rpartition(".")
+        return int(number) if dot and number.isdecimal() else None
+
+    @property
+    def macs(self) -> tuple[str, ...]:
+        """The MAC addresses of all its cards."""
+        return (self.mac, *(self.bond.macs if self.bond else ()))
+
+    def problems(self) -> Iterator[Problem]:
+        if self.vlan is not None and not 1 <= self.vlan <= HIGHEST_VLAN:
+            reason = f"names VLAN {self.vlan}; VLANs have numbers from 1 to {HIGHEST_VLAN}"
+            yield Problem("interface", self.interface, reason, f"{self.link}.20")
+        if self.bond and re.match(r"(en|eth|wl)", self.link):
+            reason = "names a network card, and a bond has a name of its own"
+            yield Problem("interface", self.interface, reason, "bond0", because=("bond",))
 
 
 class AddressRange(Model):
@@ -79,13 +137,13 @@ class Physical(Model):
     api_vip: Address = Field(
         description="virtual address of the Kubernetes API, held by Talos", examples=["192.168.1.101"]
     )
-    dns_servers: tuple[Address, ...] = Field(
+    dns_servers: tuple[ServerAddress, ...] = Field(
         default=(IPv4Address("1.1.1.1"), IPv4Address("1.0.0.1")),
         min_length=1,
         description="resolvers of the nodes",
         examples=[["1.1.1.1", "1.0.0.1"]],
     )
-    ntp_servers: tuple[Address, ...] = Field(
+    ntp_servers: tuple[ServerAddress, ...] = Field(
         default=(IPv4Address("162.159.200.1"), IPv4Address("162.159.200.123")),
         min_length=1,
         description="time servers of the nodes",
@@ -136,7 +194,8 @@ class Physical(Model):
         return {"start": str(longest[0]), "stop": str(longest[-1])} if longest else None
 
     def problems(self) -> Iterator[Problem]:
-        yield from readable(self._misplaced_addresses(), self._shared_macs())
+        own = (below(f"nodes.{name}", node.problems()) for name, node in known(self.nodes, self.nodes.__getitem__))
+        yield from readable(self._misplaced_addresses(), self._shared_macs(), *own)
         if self.dhcp_range:
             yield from readable(self._dhcp_problems(self.dhcp_range))
 
@@ -146,9 +205,9 @@ class Physical(Model):
             yield Problem("dhcpRange", shown, "ends before it starts", span.reversed())
         elif (span.start not in self.subnet or span.stop not in self.subnet) and self.gateway in self.subnet:
             yield Problem("dhcpRange", shown, f"leaves the node subnet {self.subnet}", self.free_run(), ("subnet",))
-        elif self.api_vip in span:
-            reason = f"contains the API VIP {self.api_vip}, which DHCP could lease"
-            yield Problem("dhcpRange", shown, reason, self.free_run(), ("apiVip",))
+        elif taken := [f"{address} ({owner})" for address, owner in sorted(self.taken().items()) if address in span]:
+            reason = f"contains addresses that are taken, which DHCP could lease: {', '.join(taken)}"
+            yield Problem("dhcpRange", shown, reason, self.free_run())
 
     def _misplaced_addresses(self) -> Iterator[Problem]:
         """Addresses outside the subnet, on its two reserved ones, or declared twice."""
@@ -183,8 +242,10 @@ class Physical(Model):
 
     def _shared_macs(self) -> Iterator[Problem]:
         owners: dict[str, str] = {}
-        for name, mac in known(self.nodes, lambda name: self.nodes[name].mac):
-            first = owners.setdefault(mac, name)
-            if first != name:
-                reason = f"is already the MAC address of physical.nodes.{first}"
-                yield Problem(f"nodes.{name}.mac", mac, reason, "the address printed on this machine's card")
+        for name, macs in known(self.nodes, lambda name: self.nodes[name].macs):
+            for position, mac in enumerate(macs):
+                key = f"nodes.{name}.mac" if position == 0 else f"nodes.{name}.bond.macs"
+                if mac in owners:
+                    reason = f"is already the MAC address of physical.{owners[mac]}"
+                    yield Problem(key, mac, reason, "the address printed on this machine's card")
+                owners.setdefault(mac, f"nodes.{name}")

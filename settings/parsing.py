@@ -23,7 +23,12 @@ HIDDEN = "(not shown)"
 KEY_MARKER = "[key]"
 """The last step of the path of a fault in a mapping's key, as pydantic marks it."""
 
-_SECRET_NAME = re.compile(r"token|secret|passw|passphrase|credential|key$", re.IGNORECASE)
+UNKNOWN = "(not shown: the key is not known)"
+"""Stands where a value is nobody's, and may be anything."""
+
+_SECRET_NAME = re.compile(
+    r"token|secret|^pass|passw|passphrase|pwd|psk|md5|bearer|credential|private|key$", re.IGNORECASE
+)
 _LEFT_OUT = object()
 """Stands in a list for an item at fault, so that the others keep their places."""
 
@@ -254,7 +259,9 @@ def _problem(model: type[Model], fault: ErrorDetails, meant: Path | None) -> Pro
         if reason is None:
             near = str(meant[-1]) if meant else None
             reason = unknown_key(name, map(to_camel, place.container.model_fields), near)
-        return Problem(key, concealed(value, name), reason, WITHOUT)
+        shown = concealed(value, name)
+        # What a misspelt key holds is as harmless as what the right one does; what another holds may be a secret.
+        return Problem(key, shown if shown == HIDDEN or meant else UNKNOWN, reason, WITHOUT)
     if fault["type"] == "string_pattern_mismatch":
         return Problem(key, value, place.words or "is not written as the example is", place.example)
     return Problem(key, value, _reason(value, fault["type"], fault["msg"], fault.get("ctx", {})), place.example)

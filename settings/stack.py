@@ -16,7 +16,7 @@ from settings.fields import Model, UnreadError
 from settings.ingress import Ingress
 from settings.load_balancer import LoadBalancer
 from settings.monitoring import Monitoring
-from settings.nodes import Physical
+from settings.nodes import Physical, Role
 from settings.policies.model import Policies
 from settings.tailscale.operator import Tailscale
 
@@ -63,6 +63,11 @@ class Settings:
     secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
 
     @property
+    def nodes_for_pods(self) -> list[str]:
+        """The names of the nodes that take the network's pods; Cilium's own pods run on all."""
+        return nodes_for_pods(self.physical, self.cluster)
+
+    @property
     def published(self) -> list[Published]:
         """The applications with nothing left open."""
         try:
@@ -70,3 +75,10 @@ class Settings:
         except UnreadError:
             domain = None
         return self.applications.published(domain)
+
+
+def nodes_for_pods(physical: Physical, cluster: Cluster) -> list[str]:
+    """The names of the nodes that take pods: workers, and control planes where they may."""
+    if cluster.allow_scheduling_on_control_planes:
+        return list(physical.nodes)
+    return [name for name, node in physical.nodes.items() if node.role is Role.WORKER]

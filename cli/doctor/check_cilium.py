@@ -1,6 +1,6 @@
 """Cilium: its parts run, kube-proxy is replaced, and the agents' options are those declared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli.doctor.context import Context, name_of, side_by_side
@@ -81,22 +81,28 @@ def agent_memory(context: Context) -> Iterator[Finding]:
             )
 
 
-@check("kube-proxy", "Cilium serves Services, and kube-proxy is gone", "cilium.kubeProxyReplacement")
+@check("kube-proxy", "one serves Services: Cilium, or kube-proxy", "cilium.kubeProxyReplacement")
 def kube_proxy(context: Context) -> Iterator[Finding]:
     """By what runs in kube-system, and the health port that replaces kube-proxy's on every node."""
+    running = next((pod for pod in context.items("/api/v1/pods") if _is_kube_proxy(pod)), None)
     if not context.settings.cilium.kube_proxy_replacement:
-        return
-    for pod in context.items("/api/v1/pods"):
-        labels = pod["metadata"].get("labels") or {}
-        if labels.get("k8s-app") == "kube-proxy" or name_of(pod).startswith("kube-system/kube-proxy-"):
+        if running is None:
             yield critical(
                 "kube-proxy",
-                f"pod {name_of(pod)} runs on {pod['spec'].get('nodeName', '?')}",
-                "no kube-proxy: it and Cilium would both rewrite Service traffic",
+                "no pod of it runs, and Cilium leaves Services to it: nobody serves them",
+                "kube-proxy on every node",
                 config="cilium.kubeProxyReplacement",
-                next_="talosctl get machineconfig -o yaml | grep -A2 'proxy:'   # disabled: true",
+                next_="talosctl get machineconfig -o yaml | grep -A2 'proxy:'   # disabled: false",
             )
-            break
+        return
+    if running:
+        yield critical(
+            "kube-proxy",
+            f"pod {name_of(running)} runs on {running['spec'].get('nodeName', '?')}",
+            "no kube-proxy: it and Cilium would both rewrite Service traffic",
+            config="cilium.kubeProxyReplacement",
+            next_="talosctl get machineconfig -o yaml | grep -A2 'proxy:'   # disabled: true",
+        )
     context.need_lan()
     declared = context.settings.physical.nodes
     addresses = [str(node.address) for node in declared.values()]
@@ -110,6 +116,11 @@ def kube_proxy(context: Context) -> Iterator[Finding]:
                 next_=context.kubectl("-n kube-system exec ds/cilium -c cilium-agent -- cilium-dbg status"),
                 after=[f"node {name}", AGENTS, "cilium-config kube-proxy-replacement"],
             )
+
+
+def _is_kube_proxy(pod: Mapping[str, Any]) -> bool:
+    labels = pod["metadata"].get("labels") or {}
+    return labels.get("k8s-app") == "kube-proxy" or name_of(pod).startswith("kube-system/kube-proxy-")
 
 
 def _health(context: Context, address: str) -> str:

@@ -9,9 +9,11 @@ from cli.doctor.context import Context, condition, is_ready, side_by_side
 from cli.doctor.findings import Finding, critical, unknown, warning
 from cli.doctor.probes import ProbeError
 from cli.doctor.registry import check
+from cli.doctor.workloads import PLACES
 from settings.nodes import Node
 
 NODE_EXPORTER_PORT = 9100
+CONTROL_PLANE_TAINT = "node-role.kubernetes.io/control-plane:NoSchedule"
 _MTU = re.compile(r'^node_network_mtu_bytes\{device="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
@@ -39,6 +41,28 @@ def nodes(context: Context) -> Iterator[Finding]:
             config="physical.nodes",
             next_=context.kubectl(f"get node {name} -o wide"),
         )
+
+    yield from _places(context, found)
+
+
+def _places(context: Context, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Control planes that take no pods, where the settings count on them."""
+    counted = [name for name in context.settings.nodes_for_pods if name in found]
+    tainted = [name for name in counted if CONTROL_PLANE_TAINT in map(_taint, found[name]["spec"].get("taints") or ())]
+    if tainted:
+        problem = critical if len(tainted) == len(counted) else warning
+        yield problem(
+            PLACES,
+            f"{', '.join(tainted)} take no pods: taint {CONTROL_PLANE_TAINT}",
+            "pods on control planes, or cluster.allowSchedulingOnControlPlanes: false and enough workers",
+            config="cluster.allowSchedulingOnControlPlanes",
+            next_=context.kubectl(f"taint nodes {' '.join(tainted)} {CONTROL_PLANE_TAINT}-")
+            + "   # and the stack output talos_patches, which keeps it so",
+        )
+
+
+def _taint(taint: Mapping[str, str]) -> str:
+    return f"{taint['key']}:{taint['effect']}"
 
 
 def _node(context: Context, name: str, declared: Node, node: Mapping[str, Any]) -> Iterator[Finding]:

@@ -6,6 +6,9 @@ from typing import Any
 from cli.doctor.context import Context, is_ready, name_of
 from cli.doctor.findings import Finding, critical, warning
 
+PLACES = "nodes that take pods"
+"""Subject of what keeps pods from being placed anywhere."""
+
 KINDS = {"Deployment": "deployments", "DaemonSet": "daemonsets"}
 
 
@@ -41,6 +44,7 @@ def workload(
         reasons = "; ".join(f"{pod['metadata']['name']} {reason(pod)}" for pod in pods)
         seen = f"{ready} of {wanted} pods are ready" + (f": {reasons}" if reasons else "")
         hosts = [f"node {node}" for pod in pods if (node := pod["spec"].get("nodeName")) in context.not_ready_nodes]
+        hosts += [PLACES] if any(not pod["spec"].get("nodeName") for pod in pods) else []
         describe = context.kubectl(f"-n {namespace} describe pods -l {_selector(found)}")
         yield problem(subject, seen, f"{wanted} ready pods", config=config, next_=describe, after=[*hosts, *after])
     elif updated < wanted:

@@ -16,7 +16,7 @@ from components.charts import release_args
 from components.cilium import load_balancer
 from settings.charts.model import Chart
 from settings.cilium import Cilium, LoadBalancingAlgorithm, LoadBalancingMode, Masquerade, RoutingMode
-from settings.cluster import Cluster, Platform
+from settings.cluster import KUBE_PRISM_PORT, Cluster, Platform
 from settings.discovery import CLUSTER_DOMAIN
 from settings.load_balancer import LoadBalancer
 from settings.monitoring import Monitoring
@@ -78,6 +78,10 @@ class CiliumNetwork(pulumi.ComponentResource):
         super().__init__("anton:network:CiliumNetwork", name, {}, opts)
         if args.cilium.service_mesh.mutual_authentication:
             pulumi.warn("cilium.serviceMesh.mutualAuthentication is deprecated in Cilium 1.20 and leaves in 1.21", self)
+        for key, network in (("podCidr", args.cluster.pod_cidr), ("serviceCidr", args.cluster.service_cidr)):
+            if not network.is_private:
+                said = f"cluster.{key} {network} is public address space: pods can't reach those who own it"
+                pulumi.warn(f"{said}; private networks are 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16", self)
         release = Release(
             f"{name}-release",
             release_args(args.chart, name="cilium", namespace="kube-system", values=cilium_values(args)),
@@ -244,7 +248,7 @@ def _platform_values(args: CiliumNetworkArgs) -> dict[str, Any]:
         return {"k8sServiceHost": str(args.physical.api_vip), "k8sServicePort": 6443}
     return {
         "k8sServiceHost": "127.0.0.1",
-        "k8sServicePort": 7445,
+        "k8sServicePort": KUBE_PRISM_PORT,
         "cgroup": {"autoMount": {"enabled": False}, "hostRoot": "/sys/fs/cgroup"},
         "securityContext": {
             "capabilities": {

@@ -1,4 +1,4 @@
-"""The node inventory in the forms that a router, a resolver and Talos read.
+"""The node inventory in the forms that a router and a resolver read; `talos` has what Talos reads.
 
 Pure functions from the inventory to text; `physical.PhysicalNodes` publishes what they return as stack outputs.
 Each form is proved by its real consumer in tests/components/test_inventory.py.
@@ -7,20 +7,20 @@ Each form is proved by its real consumer in tests/components/test_inventory.py.
 import json
 from typing import Any
 
-import yaml
+from components.nodes import talos
+from settings.nodes import Physical
+from settings.stack import Settings
 
-from settings.cluster import Cluster
-from settings.nodes import Physical, Role
 
-
-def exports(physical: Physical, cluster: Cluster) -> dict[str, Any]:
-    """The stack outputs of this module, by name."""
+def exports(settings: Settings) -> dict[str, Any]:
+    """The stack outputs of the inventory, by name."""
+    physical = settings.physical
     return {
         "dhcp_dnsmasq": dnsmasq(physical),
         "dhcp_kea": kea(physical),
         "dhcp_isc": isc_dhcpd(physical),
         "hosts": hosts_file(physical),
-        "talos_patches": talos_patches(physical, str(cluster.pod_cidr), str(cluster.service_cidr)),
+        "talos_patches": talos.patches(settings),
     }
 
 
@@ -84,50 +84,9 @@ def isc_dhcpd(physical: Physical) -> str:
 
 
 def hosts_file(physical: Physical) -> str:
-    """Lines for a hosts file: every node by its name, and the virtual API address as `kubernetes-api`."""
-    entries = {name: node.address for name, node in physical.nodes.items()} | {"kubernetes-api": physical.api_vip}
+    """Lines for a hosts file: every node by its name, and the virtual API address as API_NAME."""
+    entries = {name: node.address for name, node in physical.nodes.items()} | {talos.API_NAME: physical.api_vip}
     return _text([f"{address}\t{name}" for name, address in entries.items()])
-
-
-def talos_patches(physical: Physical, pod_cidr: str, service_cidr: str) -> dict[str, str]:
-    """One Talos machine-config patch (YAML) a node: addressing of the node and what Cilium requires of the cluster.
-
-    `pod_cidr` and `service_cidr` are networks in CIDR form. Apply one with `talosctl patch machineconfig`.
-    Source: facts section 1 (static addresses, VIP, CNI and kube-proxy off in Talos).
-    """
-    cluster_network = {"cni": {"name": "none"}, "podSubnets": [pod_cidr], "serviceSubnets": [service_cidr]}
-    return {
-        name: yaml.safe_dump(
-            {
-                "machine": _talos_machine(physical, name),
-                "cluster": {"network": cluster_network, "proxy": {"disabled": True}},
-            },
-            sort_keys=False,
-        )
-        for name in physical.nodes
-    }
-
-
-def _talos_machine(physical: Physical, name: str) -> dict[str, Any]:
-    node = physical.nodes[name]
-    interface: dict[str, Any] = {
-        "deviceSelector": {"hardwareAddr": node.mac},
-        "dhcp": False,
-        "mtu": physical.mtu,
-        "addresses": [f"{node.address}/{physical.subnet.prefixlen}"],
-        "routes": [{"network": "0.0.0.0/0", "gateway": str(physical.gateway)}],
-    }
-    if node.role is Role.CONTROL_PLANE:
-        interface["vip"] = {"ip": str(physical.api_vip)}
-    return {
-        "network": {
-            "hostname": name,
-            "nameservers": [str(address) for address in physical.dns_servers],
-            "interfaces": [interface],
-        },
-        "time": {"servers": [str(address) for address in physical.ntp_servers]},
-        "kubelet": {"nodeIP": {"validSubnets": [str(physical.subnet)]}},
-    }
 
 
 def _joined(addresses: tuple[object, ...], separator: str = ",") -> str:

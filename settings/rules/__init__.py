@@ -12,6 +12,7 @@ from settings.rules import (
     monitoring,
     namespaces,
     network,
+    nodes,
     policies,
     tailscale,
     zone,
@@ -21,6 +22,7 @@ STAGES = (
     network.BASE,
     (
         *network.RULES,
+        *nodes.RULES,
         *namespaces.RULES,
         *certificates.RULES,
         *tailscale.RULES,

@@ -65,9 +65,8 @@ def own_certificates(settings: Settings) -> Iterator[Problem]:
 
 def replicas(settings: Settings) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
-    count, nodes = settings.certificates.replicas, len(settings.physical.nodes)
-    if settings.certificates.enabled and count > nodes:
-        yield too_few_nodes("certificates.replicas", count, nodes)
+    if settings.certificates.enabled:
+        yield from too_few_nodes(settings, "certificates.replicas", settings.certificates.replicas)
 
 
 RULES = (issuers, secrets, own_certificates, replicas)

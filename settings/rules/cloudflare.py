@@ -115,12 +115,11 @@ def _rule_before_application(settings: Settings, index: int, rule: TunnelRule) -
 
 def replicas(settings: Settings) -> Iterator[Problem]:
     """Connectors are spread one a node, have enough nodes, and outlive one of them."""
-    key, wanted, nodes = "cloudflare.tunnel.replicas", settings.cloudflare.tunnel.replicas, len(settings.physical.nodes)
+    key, wanted = "cloudflare.tunnel.replicas", settings.cloudflare.tunnel.replicas
     if not settings.cloudflare.enabled:
         return
-    if wanted > nodes:
-        yield too_few_nodes(key, wanted, nodes)
-    if wanted == 1 < nodes:
+    yield from too_few_nodes(settings, key, wanted)
+    if wanted == 1 < len(settings.nodes_for_pods):
         reason = "whatever the tunnel publishes would be gone with the node of its one connector"
         yield Problem(key, wanted, reason, 2, because=("physical.nodes",))
 

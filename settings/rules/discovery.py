@@ -130,9 +130,9 @@ def service_names(settings: Settings) -> Iterator[Problem]:
 
 def replicas(settings: Settings) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
-    gateway, nodes = settings.discovery.lan_dns, len(settings.physical.nodes)
-    if settings.discovery.enabled and gateway and gateway.replicas > nodes:
-        yield too_few_nodes("discovery.lanDns.replicas", gateway.replicas, nodes)
+    gateway = settings.discovery.lan_dns
+    if settings.discovery.enabled and gateway:
+        yield from too_few_nodes(settings, "discovery.lanDns.replicas", gateway.replicas)
 
 
 RULES = (gateway_address, forwarding_loops, zones, cluster_domain, service_names, replicas)

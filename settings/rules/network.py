@@ -27,6 +27,9 @@ UNROUTED_NETWORKS = {
 }
 """Those of them in which no machine has an address that another one can reach."""
 
+MOST_SHARE_BITS = 16
+"""Bits between the pod network's prefix and a node's, of which the controller manager takes no more."""
+
 USUAL_NETWORKS = [IPv4Network(cidr) for cidr in ("10.244.0.0/16", "10.42.0.0/16", "10.43.0.0/16", "172.20.0.0/16")]
 """Networks to propose where one is refused."""
 
@@ -81,13 +84,26 @@ def control_plane(settings: Settings) -> Iterator[Problem]:
         )
 
 
+def nodes_for_pods(settings: Settings) -> Iterator[Problem]:
+    """Some node takes the network's pods."""
+    if settings.physical.nodes and not settings.nodes_for_pods:
+        reason = "leaves no node for pods: there is no worker, and every pod of the network would stay pending"
+        key = "cluster.allowSchedulingOnControlPlanes"
+        yield Problem(key, False, reason, True, because=("physical.nodes",))
+
+
 def pod_network_size(settings: Settings) -> Iterator[Problem]:
     """Every node gets a share of the pod network."""
     cluster, nodes = settings.cluster, len(settings.physical.nodes)
     share = cluster.node_pod_prefix_length
     shares = 2 ** (share - cluster.pod_cidr.prefixlen) if share >= cluster.pod_cidr.prefixlen else 0
-    if shares < nodes:
+    reason = None
+    if shares > 2**MOST_SHARE_BITS:
+        most = f"the controller manager starts with {2**MOST_SHARE_BITS} at most"
+        reason = f"holds {shares} node networks of /{share}; {most}"
+    elif shares < nodes:
         reason = f"holds {shares} node networks of /{share}, and there are {nodes} nodes"
+    if reason:
         because = ("physical.nodes", "cluster.nodePodPrefixLength")
         yield Problem("cluster.podCidr", str(cluster.pod_cidr), reason, "10.244.0.0/16", because)
 
@@ -219,32 +235,49 @@ def devices(settings: Settings) -> Iterator[Problem]:
 
 def replicas(settings: Settings) -> Iterator[Problem]:
     """Pods that are spread one a node have enough nodes."""
-    nodes = len(settings.physical.nodes)
-    wanted = {"cilium.operator.replicas": settings.cilium.operator.replicas}
-    for name, controller in settings.ingress.classes.items():
-        scaling = controller.autoscaling
-        path = f"ingress.classes.{name}"
-        if scaling and "max_replicas" not in scaling.model_fields_set:
-            if scaling.max_replicas > nodes:
-                shown = scaling.model_dump(by_alias=True, exclude_unset=True)
-                reason = f"one pod a node, and {_there_are(nodes)}: nothing to scale to"
-                yield Problem(f"{path}.autoscaling", shown, reason, WITHOUT, because=("physical.nodes",))
-            continue
-        key = f"{path}.autoscaling.maxReplicas" if scaling else f"{path}.replicas"
-        wanted[key] = scaling.max_replicas if scaling else controller.replicas
-    for key, count in wanted.items():
-        if count > nodes:
-            yield too_few_nodes(key, count, nodes)
-    most = settings.cilium.agent.max_unavailable
+    controllers = (_controller_pods(settings, name) for name in settings.ingress.classes)
+    yield from readable(_operator_pods(settings), *controllers, _agents_at_once(settings))
+
+
+def _operator_pods(settings: Settings) -> Iterator[Problem]:
+    """Cilium's operator runs where nothing else may yet."""
+    yield from too_few_nodes(settings, "cilium.operator.replicas", settings.cilium.operator.replicas, everywhere=True)
+
+
+def _controller_pods(settings: Settings, ingress_class: str) -> Iterator[Problem]:
+    controller, path = settings.ingress.classes[ingress_class], f"ingress.classes.{ingress_class}"
+    scaling = controller.autoscaling
+    if scaling is None:
+        yield from too_few_nodes(settings, f"{path}.replicas", controller.replicas)
+    elif "max_replicas" in scaling.model_fields_set:
+        yield from too_few_nodes(settings, f"{path}.autoscaling.maxReplicas", scaling.max_replicas)
+    elif scaling.max_replicas > (nodes := len(settings.nodes_for_pods)):
+        shown = scaling.model_dump(by_alias=True, exclude_unset=True)
+        reason = f"one pod a node, and {_there_are(nodes)}: nothing to scale to"
+        yield Problem(f"{path}.autoscaling", shown, reason, WITHOUT, because=("physical.nodes",))
+
+
+def _agents_at_once(settings: Settings) -> Iterator[Problem]:
+    most, nodes = settings.cilium.agent.max_unavailable, len(settings.physical.nodes)
     if nodes > 1 and most >= nodes:
         reason = f"an update would take the network of all {nodes} nodes at once"
         yield Problem("cilium.agent.maxUnavailable", most, reason, 1, because=("physical.nodes",))
 
 
-def too_few_nodes(key: str, count: int, nodes: int) -> Problem:
-    """The problem of more pods than there are nodes to spread them over."""
-    reason = f"one pod a node, and {_there_are(nodes)}: the rest would stay pending"
-    return Problem(key, count, reason, nodes, because=("physical.nodes",))
+def too_few_nodes(settings: Settings, key: str, count: int, *, everywhere: bool = False) -> Iterator[Problem]:
+    """The problem of `count` pods, of which a node takes one, when there are fewer nodes that take them.
+
+    `everywhere` are pods that tolerate control planes which take no others.
+    """
+    total = len(settings.physical.nodes)
+    nodes = total if everywhere else len(settings.nodes_for_pods)
+    if not 0 < nodes < count:
+        return  # with none at all, `nodes_for_pods` says why
+    there = _there_are(nodes)
+    if nodes < total:
+        there += " beside control planes, which take no pods (cluster.allowSchedulingOnControlPlanes)"
+    reason = f"one pod a node, and {there}: the rest would stay pending"
+    yield Problem(key, count, reason, nodes, because=("physical.nodes", "cluster.allowSchedulingOnControlPlanes"))
 
 
 def _there_are(nodes: int) -> str:
@@ -300,6 +333,7 @@ RULES = (
     devices,
     ingress_classes,
     control_plane,
+    nodes_for_pods,
     pod_network_size,
     replicas,
     fixed_addresses,

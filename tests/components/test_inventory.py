@@ -15,7 +15,7 @@ import dns.query
 import pytest
 import yaml
 
-from components.nodes import inventory
+from components.nodes import inventory, talos
 from settings.nodes import Physical
 from tests.support.configs import running_cluster_config, settings_with
 from tests.support.tools import serving, stop, tool
@@ -115,34 +115,36 @@ def test_resolver_finds_every_node_and_the_api_in_the_hosts_file(resolver: Calla
 @pytest.mark.parametrize("name", ["k8s-1", "k8s-2", "k8s-3"])
 def test_talos_accepts_the_patch_of_every_node(name: str, tmp_path: Path) -> None:
     patch = tmp_path / "patch.yaml"
-    patch.write_text(inventory.talos_patches(physical(), "10.244.0.0/16", "10.96.0.0/12")[name])
+    patch.write_text(talos.patches(settings_with())[name])
     check = subprocess.run([tool("talos-patch-check"), str(patch)], capture_output=True, text=True, check=False)
     assert check.returncode == 0, check.stdout + check.stderr
 
 
 def test_talos_refuses_a_misspelt_key_in_a_patch(tmp_path: Path) -> None:
     patch = tmp_path / "patch.yaml"
-    text = inventory.talos_patches(physical(), "10.244.0.0/16", "10.96.0.0/12")["k8s-1"]
+    text = talos.patches(settings_with())["k8s-1"]
     patch.write_text(text.replace("hardwareAddr", "hardwareAdr"))
     assert subprocess.run([tool("talos-patch-check"), str(patch)], capture_output=True, check=False).returncode == 1
 
 
 @pytest.mark.unit
 def test_talos_patch_gives_the_node_its_address_route_vip_and_leaves_the_network_to_cilium() -> None:
-    patch = yaml.safe_load(inventory.talos_patches(physical(), "10.42.0.0/16", "10.43.0.0/16")["k8s-2"])
+    patch = yaml.safe_load(
+        talos.patches(settings_with({"cluster": {"podCidr": "10.42.0.0/16", "serviceCidr": "10.43.0.0/16"}}))["k8s-2"]
+    )
     (interface,) = patch["machine"]["network"]["interfaces"]
     assert interface["deviceSelector"] == {"hardwareAddr": "58:47:ca:79:78:ba"}
     assert interface["addresses"] == ["192.168.1.99/24"]
     assert interface["routes"] == [{"network": "0.0.0.0/0", "gateway": "192.168.1.1"}]
     assert interface["vip"] == {"ip": "192.168.1.101"}
     network = patch["cluster"]["network"]
-    assert network == {"cni": {"name": "none"}, "podSubnets": ["10.42.0.0/16"], "serviceSubnets": ["10.43.0.0/16"]}
+    assert network["cni"] == {"name": "none"}
+    assert (network["podSubnets"], network["serviceSubnets"]) == (["10.42.0.0/16"], ["10.43.0.0/16"])
     assert patch["cluster"]["proxy"] == {"disabled": True}
 
 
 @pytest.mark.unit
 def test_worker_does_not_hold_the_api_vip() -> None:
     worker = {"k8s-4": {"address": "192.168.1.97", "mac": "58:47:ca:00:00:01", "role": "worker"}}
-    plan = physical({"physical": {"nodes": worker}})
-    patch = yaml.safe_load(inventory.talos_patches(plan, "10.244.0.0/16", "10.96.0.0/12")["k8s-4"])
+    patch = yaml.safe_load(talos.patches(settings_with({"physical": {"nodes": worker}}))["k8s-4"])
     assert "vip" not in patch["machine"]["network"]["interfaces"][0]

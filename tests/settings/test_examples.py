@@ -35,6 +35,7 @@ POLICY, POSTURE = "cloudflare.access.policies.<name>", "cloudflare.access.device
 SERVICE = "discovery.services.<name>"
 
 BESIDE: Mapping[str, Mapping[str, Any]] = {
+    "physical.nodes.<name>.bond": {"interface": "bond0"},
     "loadBalancer.pools.<name>.start": {},
     f"{POLICY}.reason": {"decision": "bypass", "everyone": True},
     f"{POSTURE}.serialNumbers": {},

@@ -82,7 +82,7 @@ class TestWording:
             ("monitoring.enabled", 3, "must be true or false"),
             ("physical.mtu", "large", "must be a whole number"),
             ("physical.mtu", 1500.5, "must be a whole number"),
-            ("physical.mtu", True, "must be a number"),
+            ("physical.mtu", True, "must be a whole number"),
             ("physical.mtu", 5, "must be 1280 or more"),
             ("cilium.operator.replicas", {}, "must be a whole number"),
             ("cilium.bpfMaps.dynamicSizeRatio", "half", "must be a number"),
