@@ -11,7 +11,7 @@ from cli.cluster import Cluster
 from cli.manifests import Object, is_object
 from cli.program import Program, Resource
 from cli.verdicts import Manifest
-from settings.applications import TAILSCALE_CLASS
+from settings.applications import IMPLEMENTATION_SPECIFIC, TAILSCALE_CLASS
 from settings.discovery import GATEWAY
 from settings.ingress import ServiceType, release_name
 from settings.policies import infrastructure
@@ -90,6 +90,14 @@ class Route:
     path: str
     service: str
     port: int | str
+    path_type: str = "Prefix"
+
+    def takes(self, path: str) -> bool:
+        """Whether the path of a URL is below this one: by elements, by characters where the type leaves it to NGINX."""
+        if self.path_type == IMPLEMENTATION_SPECIFIC:
+            return path.startswith(self.path)
+        wanted, own = self.path.rstrip("/").split("/"), path.rstrip("/").split("/")
+        return own[: len(wanted)] == wanted
 
 
 @dataclass(frozen=True)
@@ -346,6 +354,7 @@ def _routes(manifests: Iterable[Manifest]) -> Iterator[Route]:
                     path.get("path", "/"),
                     f"{metadata['namespace']}/{backend.get('name', '')}",
                     port.get("number") or port.get("name", ""),
+                    path.get("pathType", IMPLEMENTATION_SPECIFIC),
                 )
 
 

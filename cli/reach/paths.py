@@ -231,7 +231,7 @@ class Reach:
     # ---- to a published host
 
     def _published(self, source: End, host: str, path: str) -> Iterator[Path]:
-        routes = [route for route in self.network.routes if route.host in {host, ""} and _below(path, route.path)]
+        routes = [route for route in self.network.routes if route.host in {host, ""} and route.takes(path)]
         for route in sorted(routes, key=lambda route: len(route.path), reverse=True)[:1]:
             yield from self._by_route(source, route)
         if not routes and any(rule.matches(host) for rule in self.network.tunnel):
@@ -333,12 +333,6 @@ def _target(service: Service, port: int, pods: Pods) -> int:
     if isinstance(target, int):
         return target
     return next((entry.number for entry in pods.ports if entry.name == target), port)
-
-
-def _below(path: str, prefix: str) -> bool:
-    """Whether an Ingress path of type Prefix takes a URL path: by elements, as Kubernetes compares them."""
-    wanted, own = prefix.rstrip("/").split("/"), path.rstrip("/").split("/")
-    return own[: len(wanted)] == wanted
 
 
 def outside(network: Network) -> Iterable[End]:
