@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from settings.fields import Problem
 from settings.policies import flows, infrastructure
-from settings.policies.model import ANYWHERE, Flow, unseen_labels
+from settings.policies.model import Flow, unseen_labels
 from settings.policies.traffic import Allow, Pods, Policy
+from settings.rules import egress
 from settings.stack import Settings
 
 Rule = Callable[[Settings], Iterator[Problem]]
@@ -118,31 +119,9 @@ def proxy(settings: Settings) -> Iterator[Problem]:
         for flow_name, flow in namespace.flows.items():
             if flow.http:
                 yield Problem(f"{key}.flows.{flow_name}.http", _shown(flow), reason, "without this key")
-        for egress_name, egress in namespace.egress.items():
-            if egress.domains:
-                yield Problem(f"{key}.egress.{egress_name}.to", list(egress.to), reason, ["192.0.2.0/24"])
-
-
-def egress_networks(settings: Settings) -> Iterator[Problem]:
-    """Networks are outside of the cluster, where `anywhere` stands alone.
-
-    In Cilium an address never stands for a pod or a node.
-    """
-    inside = {"cluster.podCidr": settings.cluster.pod_cidr, "cluster.serviceCidr": settings.cluster.service_cidr}
-    nodes = {node.address: name for name, node in settings.physical.nodes.items()}
-    for name, namespace in settings.network_policies.namespaces.items():
-        for egress_name, egress in namespace.egress.items():
-            key = f"networkPolicies.namespaces.{name}.egress.{egress_name}.to"
-            if egress.anywhere and len(egress.to) > 1:
-                reason = f"lets everything through by {ANYWHERE}, so the rest of the list has no effect"
-                yield Problem(key, list(egress.to), reason, f"[{ANYWHERE}] alone, or without it")
-            for network in egress.networks:
-                if owner := next((owner for owner, cidr in inside.items() if network.overlaps(cidr)), None):
-                    reason = f"overlaps {owner}; in Cilium an address never matches a pod, a flow does"
-                    yield Problem(key, str(network), reason, ["192.168.1.20/32"], because=(owner,))
-                if network.prefixlen == 32 and network[0] in nodes:
-                    reason = f"is node {nodes[network[0]]}; in Cilium an address never matches a node"
-                    yield Problem(key, str(network), reason, ["192.168.1.20/32"])
+        for egress_name, entry in namespace.egress.items():
+            if entry.domains:
+                yield Problem(f"{key}.egress.{egress_name}.to", list(entry.to), reason, ["192.0.2.0/24"])
 
 
 def tunnel_targets(settings: Settings) -> Iterator[Problem]:
@@ -197,6 +176,7 @@ def _where_enforced(rule: Rule) -> Rule:
 RULES: tuple[Rule, ...] = (
     namespaces,
     *map(
-        _where_enforced, (flow_ends, policy_names, http_rules, proxy, egress_networks, tunnel_targets, visible_labels)
+        _where_enforced,
+        (flow_ends, policy_names, http_rules, proxy, *egress.RULES, tunnel_targets, visible_labels),
     ),
 )
