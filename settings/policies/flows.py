@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from settings.applications import Published
 from settings.fields import Protocol
-from settings.policies import infrastructure
+from settings.policies import infrastructure, tunnel
 from settings.policies.model import Egress, Flow, Namespace, PodGroup
 from settings.policies.traffic import Allow, Domains, Entities, HttpMatch, Networks, Peer, Pods, Policy, PolicyPort
 from settings.stack import Settings
@@ -42,7 +42,7 @@ def policies(settings: Settings) -> list[Policy]:
     for application in settings.published:
         found += _publication(settings, application)
     if configured.infrastructure.default_deny:
-        found += infrastructure.policies(settings)
+        found += [*infrastructure.policies(settings), *tunnel.policies(settings)]
     return [policy for policy in found if policy.namespace in denied]
 
 

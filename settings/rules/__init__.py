@@ -11,6 +11,7 @@ from settings.rules import (
     discovery,
     monitoring,
     network,
+    origins,
     policies,
     tailscale,
     zone,
@@ -24,6 +25,7 @@ RULES = (
     *zone.RULES,
     *applications.RULES,
     *policies.RULES,
+    *origins.RULES,
     *discovery.RULES,
     *monitoring.RULES,
 )

@@ -8,7 +8,7 @@ from settings.fields import Problem
 from settings.policies import flows, infrastructure
 from settings.policies.model import Flow, unseen_labels
 from settings.policies.traffic import Allow, Pods, Policy
-from settings.rules import egress
+from settings.rules import egress, origins
 from settings.stack import Settings
 
 Rule = Callable[[Settings], Iterator[Problem]]
@@ -124,31 +124,6 @@ def proxy(settings: Settings) -> Iterator[Problem]:
                 yield Problem(f"{key}.egress.{egress_name}.to", list(entry.to), reason, ["192.0.2.0/24"])
 
 
-def tunnel_targets(settings: Settings) -> Iterator[Problem]:
-    """Services to which the tunnel leads past the ingress controller let its connectors in."""
-    if not settings.cloudflare.enabled:
-        return
-    denied = flows.restricted(settings)
-    connectors = infrastructure.cloudflared(settings)
-    accepting = {
-        policy.namespace
-        for policy in _policies(settings)
-        for allow in policy.ingress or ()
-        if any(isinstance(peer, Pods) and peer.may_overlap(connectors) for peer in allow.peers)
-    }
-    for index, rule in enumerate(settings.cloudflare.tunnel.rules):
-        namespace = infrastructure.service_namespace(rule.service)
-        if namespace in denied and namespace not in accepting:
-            reason = f"is in namespace {namespace} under default deny, where no flow lets the tunnel's connectors in"
-            labels = ", ".join(f"{key}: {value}" for key, value in connectors.labels.items())
-            example = (
-                f"a flow under networkPolicies.namespaces.{namespace}.flows with "
-                f"source: {{namespace: {connectors.namespace}, labels: {{{labels}}}}}"
-            )
-            key = f"cloudflare.tunnel.rules[{index}].service"
-            yield Problem(key, rule.service, reason, example, because=BASE)
-
-
 def visible_labels(settings: Settings) -> Iterator[Problem]:
     """Published applications under default deny, and Prometheus, have labels that policies can see."""
     denied = flows.restricted(settings)
@@ -177,6 +152,6 @@ RULES: tuple[Rule, ...] = (
     namespaces,
     *map(
         _where_enforced,
-        (flow_ends, policy_names, http_rules, proxy, *egress.RULES, tunnel_targets, visible_labels),
+        (flow_ends, policy_names, http_rules, proxy, *egress.RULES, *origins.ENFORCED, visible_labels),
     ),
 )
