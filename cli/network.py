@@ -3,6 +3,7 @@
 `anton reach` walks through it and `anton topology` draws it.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -102,14 +103,19 @@ class Route:
 
 @dataclass(frozen=True)
 class TunnelRule:
-    """One ingress rule of the Cloudflare tunnel; the host is empty for the catch-all."""
+    """One ingress rule of the Cloudflare tunnel; the host is empty for the catch-all, the path for any path."""
 
     host: str
     service: str
+    path: str = ""
 
-    def matches(self, host: str) -> bool:
-        """Whether cloudflared takes this rule for a host: a leading `*` stands for any number of labels."""
+    def names(self, host: str) -> bool:
+        """Whether its host is that one: a leading `*` stands for any number of labels."""
         return not self.host or host == self.host or (self.host.startswith("*.") and host.endswith(self.host[1:]))
+
+    def matches(self, host: str, path: str) -> bool:
+        """Whether cloudflared takes this rule for a request; the path must contain its expression."""
+        return self.names(host) and re.search(self.path, path) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,7 +368,7 @@ def _tunnel(resources: Iterable[Resource]) -> Iterator[TunnelRule]:
     for resource in resources:
         if resource.type == _TUNNEL:
             for rule in resource.inputs["config"]["ingresses"]:
-                yield TunnelRule(rule.get("hostname", ""), rule["service"])
+                yield TunnelRule(rule.get("hostname", ""), rule["service"], rule.get("path", ""))
 
 
 def _public_names(resources: Iterable[Resource], manifests: Iterable[Manifest]) -> Iterator[str]:
