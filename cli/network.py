@@ -287,8 +287,12 @@ def _spoken_of(settings: Settings) -> Iterator[Pods]:
         prometheus = infrastructure.prometheus(settings)
         yield Pods(prometheus.namespace, "prometheus", prometheus.labels)
     for name, namespace in settings.network_policies.namespaces.items():
+        for clients in namespace.clients.values():
+            ports = tuple(Port(port, clients.protocol.value) for port in clients.ports)
+            yield Pods(name, _as_text(clients.labels), clients.labels, ports)
         for flow in namespace.flows.values():
-            for group, ports in ((flow.source, ()), (flow.destination, (Port(flow.port, flow.protocol.value),))):
+            listening = (Port(flow.port, flow.protocol.value),)
+            for group, ports in ((flow.source, ()), (flow.destination, listening)):
                 yield Pods(group.namespace or name, _as_text(group.labels), group.labels, ports)
 
 

@@ -198,6 +198,18 @@ class Reach:
 
     def _from_outside(self, source: End, pods: Pods, port: int | None, protocol: str) -> Iterator[Path]:
         """Pod addresses have no route from outside: only what Services and Ingresses publish leads there."""
+        found = [*self._by_services(source, pods, port, protocol)]
+        if not found and port and source.endpoint and source.kind != "internet":
+            # The Service may be its application's own; what policies say is known all the same.
+            text = "none with an address is known here for these pods (--live asks the cluster)"
+            found = [
+                Path(
+                    "through a Service", (Hop("Service", text, allowed=False), self._leg(source, pods, port, protocol))
+                )
+            ]
+        yield from found
+
+    def _by_services(self, source: End, pods: Pods, port: int | None, protocol: str) -> Iterator[Path]:
         for route in self.network.routes:
             service = self.network.service(route.service)
             if service and pods.selected_by(service.namespace, service.selector):

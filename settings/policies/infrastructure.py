@@ -5,6 +5,7 @@ them). kube-system is exempt: Cilium, Hubble and CoreDNS have no policies of thi
 """
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 
 from settings.applications import TAILSCALE_CLASS
 from settings.fields import Protocol
@@ -111,9 +112,13 @@ def _clients(settings: Settings) -> tuple[Peer, ...]:
     A node counts as itself and never as an address; so does, without direct server return, every client that arrives
     at another node.
     """
-    lan = settings.network_policies.infrastructure.clients or (settings.physical.subnet,)
     tailnet = (tailscale_proxies(settings),) if settings.tailscale.enabled else ()
-    return (Networks(lan), NODES, *tailnet)
+    return (Networks(client_networks(settings)), NODES, *tailnet)
+
+
+def client_networks(settings: Settings) -> tuple[IPv4Network, ...]:
+    """The networks whose clients use LoadBalancer addresses, where nothing else is said."""
+    return settings.network_policies.infrastructure.clients or (settings.physical.subnet,)
 
 
 def _controllers(settings: Settings) -> Iterator[Policy]:

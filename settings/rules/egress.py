@@ -204,12 +204,18 @@ def _reaches(allow: Allow, own: _Own) -> bool:
 
 def clients(settings: Settings) -> Iterator[Problem]:
     """Networks of clients are outside of the cluster as well."""
-    key, value = "networkPolicies.infrastructure.clients", settings.network_policies.infrastructure.clients
-    for network in value:
-        yield from (replace(problem, key=key) for problem in inside_the_cluster(settings, network))
+    policies = settings.network_policies
+    given = {"networkPolicies.infrastructure.clients": policies.infrastructure.clients} | {
+        f"networkPolicies.namespaces.{name}.clients.{entry}.networks": clients.networks
+        for name, namespace in policies.namespaces.items()
+        for entry, clients in namespace.clients.items()
+    }
+    for key, networks in given.items():
+        for network in networks:
+            yield from (replace(problem, key=key) for problem in _inside_the_cluster(settings, network))
 
 
-def inside_the_cluster(settings: Settings, network: IPv4Network) -> Iterator[Problem]:
+def _inside_the_cluster(settings: Settings, network: IPv4Network) -> Iterator[Problem]:
     """What is wrong with a network that is to stand for clients outside of the cluster."""
     inside = {"cluster.podCidr": settings.cluster.pod_cidr, "cluster.serviceCidr": settings.cluster.service_cidr}
     for owner, cidr in inside.items():
