@@ -18,6 +18,7 @@ from settings.applications import Published
 from settings.charts.model import Chart
 from settings.cloudflare.access import protected_hosts
 from settings.cloudflare.edge import Cloudflare
+from settings.cloudflare.limits import beyond_plan
 from settings.cluster import Cluster
 from settings.ingress import Ingress
 from settings.monitoring import Monitoring
@@ -30,7 +31,7 @@ class CloudflareEdgeArgs:
 
     `chart` and `external_dns_token` are external-dns's, None without it. `namespace` is the ingress controllers' and
     must exist. `origin_service` is the external controller's Service, as `name.namespace.svc`. `owner` marks the
-    records of this stack. Secrets arrive as secret outputs.
+    records of this stack. `warnings` are said to whoever previews. Secrets arrive as secret outputs.
     """
 
     cloudflare: Cloudflare
@@ -45,6 +46,7 @@ class CloudflareEdgeArgs:
     external_dns_token: pulumi.Output[str] | None
     owner: str
     protect: bool
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -69,6 +71,7 @@ class CloudflareEdgeArgs:
             external_dns_token=settings.secrets.get("externalDnsApiToken"),
             owner=owner,
             protect=settings.kubernetes.protect,
+            warnings=tuple(beyond_plan(settings)),
         )
 
 
@@ -91,6 +94,8 @@ class CloudflareEdge(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: CloudflareEdgeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("anton:network:CloudflareEdge", name, {}, opts)
+        for text in args.warnings:
+            pulumi.warn(text, self)
         edge = args.cloudflare
         assert edge.account_id, "an enabled edge has one"
         assert edge.zone_id, "an enabled edge has one"
