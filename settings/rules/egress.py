@@ -43,7 +43,7 @@ class _Own:
         """The flow that lets through what egress can't."""
         labels = ", ".join(f"{key}: {value}" for key, value in self.pods.labels.items())
         destination = f"{{namespace: {self.pods.namespace}, labels: {{{labels}}}}}"
-        return f"with destination: {destination} and port: {self.ports[0].number}"
+        return f"destination: {destination} and port: {self.ports[0].number}"
 
 
 def _entries(settings: Settings) -> Iterator[_Entry]:
@@ -54,9 +54,20 @@ def _entries(settings: Settings) -> Iterator[_Entry]:
 
 
 def _flow_instead(entry: _Entry, own: _Own) -> str:
-    labels = ", ".join(f"{key}: {value}" for key, value in entry.source.labels.items())
-    place = f"networkPolicies.namespaces.{entry.source.namespace}.flows"
-    return f"a flow under {place} with source: {{labels: {{{labels}}}}}, {own.flow.removeprefix('with ')}"
+    return f"a flow under {_flows(entry)} with source: {{labels: {_labels(entry)}}}, {own.flow}"
+
+
+def _flows(entry: _Entry) -> str:
+    return f"networkPolicies.namespaces.{entry.source.namespace}.flows"
+
+
+def _api_server(entry: _Entry) -> str:
+    """What lets pods call the Kubernetes API."""
+    return f"networkPolicies.namespaces.{entry.source.namespace}.apiServer: {{api: {_labels(entry)}}}"
+
+
+def _labels(entry: _Entry) -> str:
+    return "{" + ", ".join(f"{key}: {value}" for key, value in entry.source.labels.items()) + "}"
 
 
 def networks(settings: Settings) -> Iterator[Problem]:
@@ -78,15 +89,13 @@ def networks(settings: Settings) -> Iterator[Problem]:
                 yield Problem(entry.key, value, reason, EXAMPLE)
             elif network.prefixlen == 32 and network[0] == settings.physical.api_vip:
                 reason = "is physical.apiVip, which a node holds; in Cilium an address never matches a node"
-                labels = dict(entry.source.labels)
-                example = f"networkPolicies.namespaces.{entry.source.namespace}.apiServer: {{api: {labels}}}"
-                yield Problem(entry.key, value, reason, example, because=("physical.apiVip",))
+                yield Problem(entry.key, value, reason, _api_server(entry), because=("physical.apiVip",))
             elif network.prefixlen == 32 and (own := held.get(network[0])):
                 reason = f"is {own.words}; Cilium sees the pods behind it, which no address matches"
                 yield Problem(entry.key, value, reason, _flow_instead(entry, own), because=("loadBalancer.addresses",))
             elif pool := _pool_around(settings, network):
                 reason = f"lies in loadBalancer.pools.{pool}; Cilium sees the pods behind it, which no address matches"
-                example = f"a flow under networkPolicies.namespaces.{entry.source.namespace}.flows to those pods"
+                example = f"a flow under {_flows(entry)} to those pods"
                 yield Problem(entry.key, value, reason, example, because=(f"loadBalancer.pools.{pool}",))
 
 
@@ -121,7 +130,8 @@ def domains(settings: Settings) -> Iterator[Problem]:
                 continue
             if namespace := _service_namespace(settings, domain):
                 reason = f"is a Service in namespace {namespace}; Cilium sees its pods, which no name matches"
-                example = f"a flow under networkPolicies.namespaces.{entry.source.namespace}.flows to its pods"
+                api = domain.startswith("kubernetes.default")
+                example = _api_server(entry) if api else f"a flow under {_flows(entry)} to its pods"
                 yield Problem(entry.key, domain, reason, example, because=("discovery.coredns.clusterDomain",))
                 continue
             for host, own in hosts.items():
@@ -224,4 +234,19 @@ def _inside_the_cluster(settings: Settings, network: IPv4Network) -> Iterator[Pr
             yield Problem("", str(network), reason, [str(settings.physical.subnet)], because=(owner,))
 
 
-RULES = (networks, domains, clients)
+def resolvers(settings: Settings) -> Iterator[Problem]:
+    """The resolvers that k8s-gateway asks are outside, where its default deny lets it go."""
+    gateway = settings.discovery.lan_dns if settings.discovery.enabled else None
+    if gateway is None or not settings.network_policies.infrastructure.default_deny:
+        return
+    nodes = {node.address for node in settings.physical.nodes.values()}
+    for address in gateway.upstreams:
+        pool = settings.load_balancer.pool_of(address)
+        if pool or address in nodes or address in settings.cluster.pod_cidr:
+            place = f"of loadBalancer.pools.{pool}" if pool else "inside the cluster"
+            reason = f"is an address {place}, which k8s-gateway's policy under default deny does not let it ask"
+            because = ("networkPolicies.infrastructure", "loadBalancer.pools")
+            yield Problem("discovery.lanDns.upstreams", str(address), reason, ["1.1.1.1", "1.0.0.1"], because)
+
+
+RULES = (networks, domains, clients, resolvers)

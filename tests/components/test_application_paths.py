@@ -104,6 +104,16 @@ def test_limit_that_nginx_does_not_take_is_refused(limit: str, most: int) -> Non
     reason(limits={limit: most + 1})
 
 
+@pytest.mark.unit
+@pytest.mark.parametrize(("limit", "most"), [("connections", 65535), ("requestsPerMinute", 1_000_000_000)])
+def test_limit_of_a_class_is_one_that_nginx_takes(limit: str, most: int) -> None:
+    settings_with({"ingress": {"classes": {"internal": {"limits": {limit: most}}}}}, stack_config())
+    with pytest.raises(ConfigError) as caught:
+        settings_with({"ingress": {"classes": {"internal": {"limits": {limit: most + 1}}}}}, stack_config())
+    (problem,) = caught.value.problems
+    assert problem.key == f"ingress.classes.internal.limits.{limit}"
+
+
 def verdict(folder: Path, location: str, rate: int = 1, connections: int = 1) -> bool:
     """Whether NGINX takes a configuration with that location and those limits, as the controller writes them."""
     path = folder / "nginx.conf"

@@ -53,6 +53,7 @@ TO_CONTROLLER = "app.kubernetes.io/instance: internal-ingress-nginx"
         ("*.staging.svc.cluster.local", "a Service in namespace staging", "a flow under"),
         ("db-0.db.production.svc.cluster.local", "a Service in namespace production", "a flow under"),
         ("db.staging.svc", "a Service in namespace staging", "a flow under"),
+        ("kubernetes.default.svc.cluster.local", "a Service in namespace default", "apiServer: {api: {app: web}}"),
         ("db.production", "a Service in namespace production", "a flow under"),
     ],
 )
@@ -114,6 +115,21 @@ def test_clients_inside_the_cluster_are_refused() -> None:
         )
     (problem,) = caught.value.problems
     assert problem.key == "networkPolicies.infrastructure.clients" and "cluster.podCidr" in problem.reason
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("resolver", "place"), [("192.168.1.107", "loadBalancer.pools.lan"), ("192.168.1.98", "inside")]
+)
+def test_resolver_inside_the_cluster_is_refused_where_the_gateway_may_not_ask_it(resolver: str, place: str) -> None:
+    change = {"discovery": {"lanDns": {"upstreams": [resolver]}}}
+    denying = {"networkPolicies": {"infrastructure": {"defaultDeny": True}}}
+    with pytest.raises(ConfigError) as caught:
+        settings_with(merged(change, denying), stack_config())
+    (problem,) = caught.value.problems
+    assert problem.key == "discovery.lanDns.upstreams" and place in problem.reason
+    settings_with(change, stack_config())
+    settings_with(merged(denying, {"discovery": {"lanDns": {"upstreams": ["192.168.1.53"]}}}), stack_config())
 
 
 @pytest.mark.render
