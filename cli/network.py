@@ -372,7 +372,7 @@ def _tunnel(resources: Iterable[Resource]) -> Iterator[TunnelRule]:
     for resource in resources:
         if resource.type == _TUNNEL:
             for rule in resource.inputs["config"]["ingresses"]:
-                yield TunnelRule(rule.get("hostname", ""), rule["service"], rule.get("path", ""))
+                yield TunnelRule(rule.get("hostname") or "", rule["service"], rule.get("path") or "")
 
 
 def _public_names(resources: Iterable[Resource], manifests: Iterable[Manifest]) -> Iterator[str]:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from cli.network import Network, Pods, Port, Route, Service, TunnelRule
+from cli.network import _TUNNEL, Network, Pods, Port, Route, Service, TunnelRule, _tunnel
+from cli.program import Resource
 from cli.reach.command import Pair, reachable
 from cli.reach.paths import Path, Reach, UnknownEndError, find
 from components.policies.network import NetworkPolicies, NetworkPoliciesArgs
@@ -142,6 +143,12 @@ def test_changes_count_the_hosts_of_rules(network: Network) -> None:
 def test_address_of_a_pod_or_service_is_no_end(network: Network, address: str) -> None:
     with pytest.raises(UnknownEndError, match="name the pods or the Service"):
         find(network, address)
+
+
+def test_rule_of_a_state_or_plan_without_host_or_path_takes_every_request() -> None:
+    ingresses = [{"hostname": None, "path": None, "service": "http_status:404"}, {"service": "http_status:404"}]
+    config = Resource("urn", _TUNNEL, {"config": {"ingresses": ingresses}})
+    assert all(rule.matches("any.example.com", "/any") for rule in _tunnel([config]))
 
 
 def test_vip_is_the_api_server(network: Network) -> None:
