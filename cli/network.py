@@ -3,6 +3,7 @@
 `anton reach` walks through it and `anton topology` draws it.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,7 +12,7 @@ from cli.cluster import Cluster
 from cli.manifests import Object, is_object
 from cli.program import Program, Resource
 from cli.verdicts import Manifest
-from settings.applications import TAILSCALE_CLASS
+from settings.applications import IMPLEMENTATION_SPECIFIC, TAILSCALE_CLASS
 from settings.discovery import GATEWAY
 from settings.ingress import ServiceType, release_name
 from settings.policies import infrastructure
@@ -90,18 +91,31 @@ class Route:
     path: str
     service: str
     port: int | str
+    path_type: str = "Prefix"
+
+    def takes(self, path: str) -> bool:
+        """Whether the path of a URL is below this one: by elements, by characters where the type leaves it to NGINX."""
+        if self.path_type == IMPLEMENTATION_SPECIFIC:
+            return path.startswith(self.path)
+        wanted, own = self.path.rstrip("/").split("/"), path.rstrip("/").split("/")
+        return own[: len(wanted)] == wanted
 
 
 @dataclass(frozen=True)
 class TunnelRule:
-    """One ingress rule of the Cloudflare tunnel; the host is empty for the catch-all."""
+    """One ingress rule of the Cloudflare tunnel; the host is empty for the catch-all, the path for any path."""
 
     host: str
     service: str
+    path: str = ""
 
-    def matches(self, host: str) -> bool:
-        """Whether cloudflared takes this rule for a host: a leading `*` stands for any number of labels."""
+    def names(self, host: str) -> bool:
+        """Whether its host is that one: a leading `*` stands for any number of labels."""
         return not self.host or host == self.host or (self.host.startswith("*.") and host.endswith(self.host[1:]))
+
+    def matches(self, host: str, path: str) -> bool:
+        """Whether cloudflared takes this rule for a request; the path must contain its expression."""
+        return self.names(host) and re.search(self.path, path) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,8 +287,12 @@ def _spoken_of(settings: Settings) -> Iterator[Pods]:
         prometheus = infrastructure.prometheus(settings)
         yield Pods(prometheus.namespace, "prometheus", prometheus.labels)
     for name, namespace in settings.network_policies.namespaces.items():
+        for clients in namespace.clients.values():
+            ports = tuple(Port(port, clients.protocol.value) for port in clients.ports)
+            yield Pods(name, _as_text(clients.labels), clients.labels, ports)
         for flow in namespace.flows.values():
-            for group, ports in ((flow.source, ()), (flow.destination, (Port(flow.port, flow.protocol.value),))):
+            listening = (Port(flow.port, flow.protocol.value),)
+            for group, ports in ((flow.source, ()), (flow.destination, listening)):
                 yield Pods(group.namespace or name, _as_text(group.labels), group.labels, ports)
 
 
@@ -346,6 +364,7 @@ def _routes(manifests: Iterable[Manifest]) -> Iterator[Route]:
                     path.get("path", "/"),
                     f"{metadata['namespace']}/{backend.get('name', '')}",
                     port.get("number") or port.get("name", ""),
+                    path.get("pathType", IMPLEMENTATION_SPECIFIC),
                 )
 
 
@@ -353,7 +372,7 @@ def _tunnel(resources: Iterable[Resource]) -> Iterator[TunnelRule]:
     for resource in resources:
         if resource.type == _TUNNEL:
             for rule in resource.inputs["config"]["ingresses"]:
-                yield TunnelRule(rule.get("hostname", ""), rule["service"])
+                yield TunnelRule(rule.get("hostname") or "", rule["service"], rule.get("path") or "")
 
 
 def _public_names(resources: Iterable[Resource], manifests: Iterable[Manifest]) -> Iterator[str]:

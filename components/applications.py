@@ -142,4 +142,4 @@ def _tailscale_spec(application: Published) -> dict[str, Any]:
 
 def _paths(application: Published) -> dict[str, Any]:
     service = {"name": application.service, "port": {"number": application.port}}
-    return {"paths": [{"path": application.path, "pathType": "Prefix", "backend": {"service": service}}]}
+    return {"paths": [{"path": application.path, "pathType": application.path_type, "backend": {"service": service}}]}

@@ -1,5 +1,6 @@
 """Applications that are published: what one entry may say, and what it says with nothing left open (`Published`)."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ TAILSCALE_CLASS = "tailscale"
 
 PROXY_GROUP = "ingress"
 """The Tailscale proxies that serve that class together, where there are any."""
+
+IMPLEMENTATION_SPECIFIC = "ImplementationSpecific"
+"""The type of Ingress paths that NGINX compares by characters, `/~al` with `/~alice` too."""
 
 Port = Annotated[int, Field(ge=1, le=65535, examples=[8080])]
 """A TCP or UDP port."""
@@ -33,8 +37,31 @@ def _without_wildcard(value: str) -> str:
     return value
 
 
+_PREFIX = re.compile(r"/[A-Za-z0-9._/-]*")
+"""Paths that the ingress controller takes with type Prefix (its strict validation of paths, on since 1.12)."""
+
+_OTHER_CHARACTERS = "~:@!+,=&"
+"""What else a path may hold as it stands in NGINX's configuration, where quotes, `$`, `;` and the like mean more."""
+
+
+def _routable(value: str) -> str:
+    """A path that the API server and the controller take, and that a request can have when NGINX compares them."""
+    if "%" in value:
+        raise ValueError("has a %, but requests are compared decoded, so that it would match none")
+    if foreign := re.sub(rf"[A-Za-z0-9._/{re.escape(_OTHER_CHARACTERS)}-]", "", value):
+        raise ValueError(f"has {foreign[0]}, and besides letters, digits and ._-/ it may hold {_OTHER_CHARACTERS} only")
+    if re.search(r"//|/\.\.?(/|$)", value):
+        raise ValueError("has an empty element, . or .. between slashes, which the API server refuses")
+    if re.search(r"/etc/(passwd|shadow|group|nginx|ingress-controller)|/var/run/secrets|_by_lua", value):
+        raise ValueError("holds what the ingress controller takes for an attack: a folder of its own, or _by_lua")
+    return value
+
+
 UrlPath = Annotated[WildcardPath, AfterValidator(_without_wildcard)]
 """The path of a URL, from its first slash on; it covers what begins with it, so it has no wildcard."""
+
+IngressPath = Annotated[UrlPath, AfterValidator(_routable)]
+"""The path of an application, which the ingress controller has to take."""
 
 LabelKey = Annotated[
     str,
@@ -45,14 +72,18 @@ LabelKey = Annotated[
 """A Kubernetes label key, with or without a prefix."""
 
 
+MOST_REQUESTS, MOST_CONNECTIONS = 1_000_000_000, 65535
+"""What NGINX takes as a rate (it multiplies by 1000 in 63 bits) and as a number of connections."""
+
+
 class ApplicationLimits(Model):
     """Limits of one application; what is left out is the default of its ingress class."""
 
     requests_per_minute: int | None = Field(
-        default=None, gt=0, description="steady rate of requests per client address", examples=[100]
+        default=None, gt=0, le=MOST_REQUESTS, description="steady rate of requests per client address", examples=[100]
     )
     connections: int | None = Field(
-        default=None, gt=0, description="concurrent connections per client address", examples=[20]
+        default=None, gt=0, le=MOST_CONNECTIONS, description="concurrent connections per client address", examples=[20]
     )
     body_size: NginxSize | None = Field(default=None, description="largest request body; 0 is no limit")
 
@@ -81,7 +112,11 @@ class Application(Model):
         "always `<entry>` in the tailnet's own domain",
         examples=["app.example.com"],
     )
-    path: UrlPath = Field(default="/", description="path below which it is published")
+    path: IngressPath = Field(
+        default="/",
+        description="path below which it is published; whole elements of it are compared, and single characters where "
+        f"it has one of `{_OTHER_CHARACTERS}`",
+    )
     limits: ApplicationLimits = Field(default=ApplicationLimits(), description="limits where the class has others")
     access: tuple[DnsLabel, ...] = Field(
         default=(),
@@ -134,6 +169,15 @@ class Published:
             if name in type(self).__dataclass_fields__:
                 raise UnreadError(name)
             raise AttributeError(name)
+
+    @property
+    def path_type(self) -> str:
+        """How an Ingress has to say the path.
+
+        NGINX's controller refuses type Prefix for other characters than `_PREFIX` has. Tailscale knows one way only.
+        """
+        plain = self.ingress_class == TAILSCALE_CLASS or _PREFIX.fullmatch(self.path)
+        return "Prefix" if plain else IMPLEMENTATION_SPECIFIC
 
     @classmethod
     def of(cls, name: str, entry: Application, domain: str | None) -> "Published":

@@ -95,8 +95,9 @@ class Kind(StrEnum):
 NOT_OFFERED = {
     "nodeport": "opens a port on every node's own address, past the ingress controllers and their limits; publish "
     "through `applications`",
-    "loadbalancer": "addresses on the LAN come from Cilium's LB-IPAM (not MetalLB) and go to the ingress controllers "
-    "and k8s-gateway; publish through `applications`",
+    "loadbalancer": "addresses on the LAN come from Cilium's LB-IPAM (not MetalLB); publish HTTP through "
+    "`applications`, and for other protocols the application's own Service asks for one, whose clients are let in by "
+    "networkPolicies.namespaces.<name>.clients",
     "clusterip": "is every application's own Service, which needs no entry here",
 }
 """Service types of Kubernetes that are no choice here, with the reason."""

@@ -11,7 +11,8 @@ from cli.doctor.registry import check
 from cli.doctor.workloads import workload
 from cli.edge_accounts import Device, TailnetKey
 from settings.applications import PROXY_GROUP, TAILSCALE_CLASS
-from settings.tailscale.operator import CONNECTOR
+from settings.discovery import GATEWAY
+from settings.tailscale.operator import CONNECTOR, advertised_routes
 
 MACHINES = "https://login.tailscale.com/admin/machines"
 KEYS = "https://login.tailscale.com/admin/settings/keys"
@@ -95,11 +96,30 @@ def _device(context: Context, device: Device) -> Iterator[Finding]:
     if not device.authorized:
         yield critical(subject, "is not approved", "approved", config="tailscale.tailnet", next_=MACHINES)
     waiting = sorted(set(device.advertised_routes) - set(device.enabled_routes))
-    if waiting:
-        seen = f"advertises {', '.join(waiting)}, which nobody approved"
-        key = "tailscale.connector"
-        yield warning(subject, seen, "approved routes", config=key, next_=MACHINES, after=[f"Connector {CONNECTOR}"])
+    yield from _waiting(context, subject, waiting)
     yield from _expiry(context, subject, device.expires, "tailscale.tailnet", MACHINES)
+
+
+def _waiting(context: Context, subject: str, routes: list[str]) -> Iterator[Finding]:
+    """Routes that nobody approved: those of the settings lead nowhere, and names are not found that split DNS sends."""
+    settings, after = context.settings, [f"Connector {CONNECTOR}"]
+    connector, tailnet = settings.tailscale.connector, settings.tailscale.tailnet
+    wanted = (
+        {str(each) for each in advertised_routes(connector, settings.load_balancer, settings.cluster)}
+        if connector
+        else set()
+    )
+    own, others = [route for route in routes if route in wanted], [route for route in routes if route not in wanted]
+    if own:
+        gateway = f"{settings.load_balancer.addresses.get(GATEWAY)}/32"
+        split = tailnet is not None and tailnet.split_dns is not None and gateway in own
+        lost = f": no device of the tailnet resolves {settings.cluster.domain}" if split else ""
+        seen = f"advertises {', '.join(own)}, which nobody approved{lost}"
+        key = "tailscale.tailnet.splitDns" if split else "tailscale.connector"
+        yield critical(subject, seen, "approved routes", config=key, next_=MACHINES, after=after)
+    if others:
+        seen = f"advertises {', '.join(others)}, which nobody approved"
+        yield warning(subject, seen, "approved routes", config="tailscale.connector", next_=MACHINES, after=after)
 
 
 def _key(context: Context, key: TailnetKey) -> Iterator[Finding]:

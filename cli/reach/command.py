@@ -100,12 +100,21 @@ def _from_outside(network: Network) -> set[Pair]:
     found = set()
     judge = Reach(network)
     hosts = [End(route.host + route.path, "host", host=route.host, path=route.path) for route in network.routes]
+    hosts += [
+        End(rule.host, "host", host=rule.host)
+        for rule in network.tunnel
+        if rule.host and not rule.host.startswith("*") and not rule.path and rule.host not in _hosts(network)
+    ]
     addresses = [End(str(service), "service", host=service.address) for service in network.services if service.address]
     for source in outside(network):
         for end in (*hosts, *addresses):
             if _open(judge.paths(source, end, None)):
                 found.add(Pair(end.name, source.name))
     return found
+
+
+def _hosts(network: Network) -> set[str]:
+    return {route.host for route in network.routes}
 
 
 def _between(network: Network, among: list[Pods]) -> set[Pair]:

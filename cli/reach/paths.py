@@ -9,9 +9,11 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 from urllib.parse import urlsplit
 
-from cli.network import Network, Pods, Port, Route, Service
+from cli.network import Network, Pods, Port, Route, Service, TunnelRule
 from cli.verdicts import Judge
 from settings.applications import TAILSCALE_CLASS
+from settings.cloudflare.tunnel import origin_of
+from settings.policies.tunnel import service_of
 
 HTTPS = 443
 
@@ -100,11 +102,18 @@ def _address(network: Network, text: str) -> End | None:
         address = IPv4Address(text)
     except ValueError:
         return None
-    if any(node.address == address for node in network.settings.physical.nodes.values()):
-        return End(text, "node", NODE.endpoint)
+    settings = network.settings
+    own = {node.address: NODE for node in settings.physical.nodes.values()} | {settings.physical.api_vip: API_SERVER}
+    if address in own:
+        return End(text, own[address].kind, own[address].endpoint)
     service = next((entry for entry in network.services if entry.address == text), None)
     if service:
         return End(str(service), "service", host=text)
+    if pool := settings.load_balancer.pool_of(address):
+        return End(text, "free", host=pool)
+    inside = {"cluster.podCidr": settings.cluster.pod_cidr, "cluster.serviceCidr": settings.cluster.service_cidr}
+    if owner := next((owner for owner, cidr in inside.items() if address in cidr), None):
+        raise UnknownEndError(f"{text} is an address of {owner}: name the pods or the Service")
     kind = "lan" if address in network.settings.physical.subnet else "internet"
     return End(text, kind if not address.is_private or kind == "lan" else "address", {"address": text})
 
@@ -112,11 +121,11 @@ def _address(network: Network, text: str) -> End | None:
 def _host(network: Network, text: str) -> End | None:
     url = urlsplit(text if "://" in text else f"//{text}")
     host = url.hostname or ""
-    if any(route.host == host for route in network.routes):
+    known = any(route.host == host for route in network.routes)
+    if known or any(rule.host and rule.names(host) for rule in network.tunnel):
         return End(text, "host", host=host, path=url.path or "/")
-    if "." in host and "/" not in text.removeprefix("https://").removeprefix("http://").rstrip("/"):
-        known = next((rule for rule in network.tunnel if rule.host and rule.matches(host)), None)
-        return End(text, "host" if known else "domain", {} if known else {"domain": host}, host=host)
+    if "." in host and ("://" in text or not url.path.strip("/")):
+        return End(text, "domain", {"domain": host}, host=host)
     return None
 
 
@@ -146,6 +155,14 @@ def _end(pods: Pods, name: str) -> End:
     return End(name, "pods", pods.endpoint(), pods)
 
 
+def find_pods(network: Network, namespace: str, name: str) -> Pods | None:
+    """The pods that go by a name: their workload's, or their label `app`."""
+    return next(
+        (pods for pods in network.pods if pods.namespace == namespace and name in {pods.name, pods.labels.get("app")}),
+        None,
+    )
+
+
 class Reach:
     """The ways through one network."""
 
@@ -160,6 +177,9 @@ class Reach:
             found = [*self._published(source, destination.host, destination.path)]
         elif destination.kind == "service":
             found = [*self._by_address(source, destination, port, protocol)]
+        elif destination.kind == "free":
+            text = f"is in loadBalancer.pools.{destination.host}, and no Service known here holds it"
+            found = [Path("no way", (Hop(destination.name, text, allowed=False),))]
         elif destination.pods:
             found = [*self._to_pods(source, destination.pods, port, protocol)]
         else:
@@ -178,10 +198,22 @@ class Reach:
 
     def _from_outside(self, source: End, pods: Pods, port: int | None, protocol: str) -> Iterator[Path]:
         """Pod addresses have no route from outside: only what Services and Ingresses publish leads there."""
+        found = [*self._by_services(source, pods, port, protocol)]
+        if not found and port and source.endpoint and source.kind != "internet":
+            # The Service may be its application's own; what policies say is known all the same.
+            text = "none with an address is known here for these pods (--live asks the cluster)"
+            found = [
+                Path(
+                    "through a Service", (Hop("Service", text, allowed=False), self._leg(source, pods, port, protocol))
+                )
+            ]
+        yield from found
+
+    def _by_services(self, source: End, pods: Pods, port: int | None, protocol: str) -> Iterator[Path]:
         for route in self.network.routes:
             service = self.network.service(route.service)
             if service and pods.selected_by(service.namespace, service.selector):
-                yield from self._by_route(source, route)
+                yield from self._by_route(source, route, route.path)
         for service in self.network.services:
             if service.address and pods.selected_by(service.namespace, service.selector):
                 yield from self._by_address(source, End(str(service), "service", host=service.address), port, protocol)
@@ -231,20 +263,36 @@ class Reach:
     # ---- to a published host
 
     def _published(self, source: End, host: str, path: str) -> Iterator[Path]:
-        routes = [route for route in self.network.routes if route.host in {host, ""} and _below(path, route.path)]
+        rule = self._rule(host, path)
+        past_controller = rule is not None and bool(rule.host) and self._leads_elsewhere(rule)
+        if past_controller:
+            yield Path("through the tunnel", tuple(self._tunnel_hops(source, host, path)))
+        routes = [route for route in self.network.routes if route.host in {host, ""} and route.takes(path)]
         for route in sorted(routes, key=lambda route: len(route.path), reverse=True)[:1]:
-            yield from self._by_route(source, route)
-        if not routes and any(rule.matches(host) for rule in self.network.tunnel):
+            yield from self._by_route(source, route, path, past_controller=past_controller)
+        if not routes and rule is not None and not past_controller:
             text = f"no Ingress has {host}{path}: the controller answers 404"
-            yield Path("through the tunnel", (*self._tunnel_hops(source, host), Hop("Ingress", text, allowed=False)))
+            hops = self._tunnel_hops(source, host, path)
+            yield Path("through the tunnel", (*hops, Hop("Ingress", text, allowed=False)))
 
-    def _by_route(self, source: End, route: Route) -> Iterator[Path]:
+    def _rule(self, host: str, path: str) -> TunnelRule | None:
+        return next((rule for rule in self.network.tunnel if rule.matches(host, path)), None)
+
+    def _leads_elsewhere(self, rule: TunnelRule) -> bool:
+        """Whether a rule leads past the controller of the tunnel's class."""
+        origin = origin_of(rule.service)
+        service = origin and self._service_at(origin.host)
+        controller = self.network.controller(self.network.settings.cloudflare.tunnel.ingress_class)
+        return not (service and controller.selected_by(service.namespace, service.selector))
+
+    def _by_route(self, source: End, route: Route, path: str, *, past_controller: bool = False) -> Iterator[Path]:
         if route.ingress_class == TAILSCALE_CLASS:
             yield self._by_tailscale(source, route)
             return
         tunnel = self.network.settings.cloudflare
-        if tunnel.enabled and route.ingress_class == tunnel.tunnel.ingress_class:
-            yield Path("through Cloudflare", (*self._tunnel_hops(source, route.host), *self._behind(route)))
+        if tunnel.enabled and route.ingress_class == tunnel.tunnel.ingress_class and not past_controller:
+            hops = self._tunnel_hops(source, route.host, path)
+            yield Path("through Cloudflare", (*hops, *self._behind(route)))
         controller = self.network.controller(route.ingress_class)
         for service in self.network.services:
             if service.type == "LoadBalancer" and controller.selected_by(service.namespace, service.selector):
@@ -261,7 +309,7 @@ class Reach:
         entrance = Hop("tailnet", f"device {route.host}, as far as the tailnet's policy grants it")
         return Path("through the tailnet", (entrance, *self._behind(route)))
 
-    def _tunnel_hops(self, source: End, host: str) -> Iterator[Hop]:
+    def _tunnel_hops(self, source: End, host: str, path: str) -> Iterator[Hop]:
         network = self.network
         if source.kind in {"pods", "node", "api-server"}:
             yield self._leg(source, INTERNET, HTTPS)
@@ -270,20 +318,44 @@ class Reach:
         yield Hop("Cloudflare DNS", text, allowed=named)
         if host in network.guarded:
             yield Hop("Cloudflare Access", "asks who it is; lets in whom the application's policies name")
-        rule = next((rule for rule in network.tunnel if rule.matches(host)), None)
+        rule = self._rule(host, path)
         if rule is None or not rule.host:
-            yield Hop("tunnel", f"no rule for {host}: the catch-all answers 404", allowed=False)
+            yield Hop("tunnel", f"no rule for {host}{path}: the catch-all answers 404", allowed=False)
             return
-        yield Hop("tunnel", f"rule {rule.host} leads to {rule.service}")
-        target = urlsplit(rule.service)
-        labels = (target.hostname or "").split(".")
-        service = network.service(f"{labels[1]}/{labels[0]}") if len(labels) > 1 else None
-        if service is None:
-            yield Hop("tunnel", f"{rule.service} is no Service of this network", allowed=False)
+        yield Hop("tunnel", f"rule {rule.host}{rule.path} leads to {rule.service}")
+        yield from self._to_origin(rule)
+
+    def _to_origin(self, rule: TunnelRule) -> Iterator[Hop]:
+        """From the connectors to where a rule leads: a Service, an address or a name outside."""
+        origin = origin_of(rule.service)
+        if origin is None:
+            yield Hop("tunnel", "answers by itself, nothing is behind it", allowed=False)
             return
-        for pods in network.behind(service)[:1]:
-            number = _target(service, target.port or HTTPS, pods)
-            yield self._leg(_end(network.cloudflared(), "cloudflared"), pods, number)
+        connectors = _end(self.network.cloudflared(), "cloudflared")
+        service = self._service_at(origin.host)
+        if service:
+            for pods in self.network.behind(service)[:1]:
+                yield self._leg(connectors, pods, _target(service, origin.port, pods))
+            return
+        if name := service_of(self.network.settings, origin.host):
+            # The stack knows no other Services than those of its charts and applications, but the pods that flows name.
+            behind = find_pods(self.network, name.namespace, name.name)
+            if behind is None:
+                yield Hop("tunnel", f"no Service {name.namespace}/{name.name} is known here", allowed=False)
+            else:
+                yield self._leg(connectors, behind, origin.port)
+            return
+        end = _address(self.network, origin.host) or End(origin.host, "domain", {"domain": origin.host})
+        if end.kind == "free":
+            yield Hop("tunnel", f"no Service known here holds {end.name}", allowed=False)
+        else:
+            yield self._leg(connectors, end, origin.port)
+
+    def _service_at(self, host: str) -> Service | None:
+        """The Service that a host of an origin means: by its name or its address."""
+        if name := service_of(self.network.settings, host):
+            return self.network.service(f"{name.namespace}/{name.name}")
+        return next((service for service in self.network.services if service.address == host), None)
 
     def _behind(self, route: Route) -> list[Hop]:
         """From the pods that serve a class to those behind the Service."""
@@ -304,6 +376,9 @@ class Reach:
         if destination.kind == "tailnet" or not source.endpoint or not destination.endpoint:
             reason = "the tailnet's own policy decides on its devices, not the cluster"
             return Path("direct", (Hop("tailnet", reason, allowed=False),))
+        if source.kind == "internet" and _is_private(destination):
+            reason = f"{destination.name} is a private address: no route from the internet"
+            return Path("direct", (Hop("internet", reason, allowed=False),))
         return Path(f"direct, {port}/{protocol}", (self._leg(source, destination, port, protocol),))
 
     def _leg(self, source: End, destination: End | Pods, port: int, protocol: str = "TCP") -> Hop:
@@ -328,17 +403,17 @@ class Reach:
         return True, f"{text}, only these requests: {proxied}" if proxied else text, policies
 
 
+def _is_private(end: End) -> bool:
+    """Whether an end has no address that the internet could route to; nodes are taken to be behind the router."""
+    address = end.endpoint.get("address")
+    return IPv4Address(address).is_private if address else end.kind in {"lan", "node", "api-server"}
+
+
 def _target(service: Service, port: int, pods: Pods) -> int:
     target = service.ports.get(port, port)
     if isinstance(target, int):
         return target
     return next((entry.number for entry in pods.ports if entry.name == target), port)
-
-
-def _below(path: str, prefix: str) -> bool:
-    """Whether an Ingress path of type Prefix takes a URL path: by elements, as Kubernetes compares them."""
-    wanted, own = prefix.rstrip("/").split("/"), path.rstrip("/").split("/")
-    return own[: len(wanted)] == wanted
 
 
 def outside(network: Network) -> Iterable[End]:

@@ -4,6 +4,7 @@ Owns the Deployment `cloudflared`, its credential, disruption budget and metrics
 level of the Pod Security Standards and need nothing from the cluster but DNS and the external ingress controller.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pulumi
@@ -41,7 +42,7 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
 
-from components.cloudflare.tunnel import CA_FILE
+from components.cloudflare.tunnel import CA_FILE, rule_ca_file
 from settings.cloudflare.tunnel import Tunnel
 
 NAME = "cloudflared"
@@ -152,18 +153,23 @@ def _pod(args: ConnectorArgs, token_secret: pulumi.Input[str]) -> PodSpecArgs:
                 match_label_keys=["pod-template-hash"],
             )
         ],
-        volumes=[
-            VolumeArgs(
-                name="origin-ca",
-                # The certificate alone: the same Secret may hold the controller's private key.
-                secret=SecretVolumeSourceArgs(
-                    secret_name=args.ca_secret, items=[KeyToPathArgs(key="ca.crt", path=CA_FILE.rpartition("/")[2])]
-                ),
-            )
-        ]
-        if args.ca_secret
-        else None,
+        volumes=[_authority(volume, secret) for volume, secret, _ in _authorities(args)] or None,
     )
+
+
+def _authorities(args: ConnectorArgs) -> Iterator[tuple[str, str, str]]:
+    """The volume, the Secret and the file of each certificate authority that the connectors are to trust."""
+    if args.ca_secret:
+        yield "origin-ca", args.ca_secret, CA_FILE
+    secrets = sorted({rule.origin_ca_secret for rule in args.tunnel.rules if rule.origin_ca_secret})
+    for number, secret in enumerate(secrets):  # a Secret's name may be longer than a volume's
+        yield f"rule-ca-{number}", secret, rule_ca_file(secret)
+
+
+def _authority(volume: str, secret: str) -> VolumeArgs:
+    """The certificate alone: the same Secret may hold a private key."""
+    items = [KeyToPathArgs(key="ca.crt", path=CA_FILE.rpartition("/")[2])]
+    return VolumeArgs(name=volume, secret=SecretVolumeSourceArgs(secret_name=secret, items=items))
 
 
 def _container(args: ConnectorArgs, token_secret: pulumi.Input[str]) -> ContainerArgs:
@@ -190,10 +196,10 @@ def _container(args: ConnectorArgs, token_secret: pulumi.Input[str]) -> Containe
             capabilities=CapabilitiesArgs(drop=["ALL"]),
         ),
         volume_mounts=[
-            VolumeMountArgs(name="origin-ca", mount_path=CA_FILE.rpartition("/")[0], read_only=True),
+            VolumeMountArgs(name=volume, mount_path=file.rpartition("/")[0], read_only=True)
+            for volume, _, file in _authorities(args)
         ]
-        if args.ca_secret
-        else None,
+        or None,
     )
 
 

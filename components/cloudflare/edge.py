@@ -18,6 +18,7 @@ from settings.applications import Published
 from settings.charts.model import Chart
 from settings.cloudflare.access import protected_hosts
 from settings.cloudflare.edge import Cloudflare
+from settings.cloudflare.limits import beyond_plan
 from settings.cluster import Cluster
 from settings.ingress import Ingress
 from settings.monitoring import Monitoring
@@ -29,8 +30,8 @@ class CloudflareEdgeArgs:
     """The edge's settings, valid as a whole, and what it leads to.
 
     `chart` and `external_dns_token` are external-dns's, None without it. `namespace` is the ingress controllers' and
-    must exist. `origin_service` is the external controller's Service, as `name.namespace.svc`, in
-    `cluster_domain`. `owner` marks the records of this stack. Secrets arrive as secret outputs.
+    must exist. `origin_service` is the external controller's Service, as `name.namespace.svc`, in `cluster_domain`.
+    `owner` marks the records of this stack. `warnings` are said to whoever previews. Secrets arrive as secret outputs.
     """
 
     cloudflare: Cloudflare
@@ -46,6 +47,7 @@ class CloudflareEdgeArgs:
     owner: str
     protect: bool
     cluster_domain: str
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -71,6 +73,7 @@ class CloudflareEdgeArgs:
             owner=owner,
             protect=settings.kubernetes.protect,
             cluster_domain=settings.discovery.coredns.cluster_domain,
+            warnings=tuple(beyond_plan(settings)),
         )
 
 
@@ -93,6 +96,8 @@ class CloudflareEdge(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: CloudflareEdgeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("anton:network:CloudflareEdge", name, {}, opts)
+        for text in args.warnings:
+            pulumi.warn(text, self)
         edge = args.cloudflare
         assert edge.account_id, "an enabled edge has one"
         assert edge.zone_id, "an enabled edge has one"

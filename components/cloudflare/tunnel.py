@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from components.sdk import cloudflare
-from settings.cloudflare.tunnel import Tunnel
+from settings.cloudflare.tunnel import Tunnel, TunnelRule
 from settings.discovery import CLUSTER_DOMAIN
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 CA_FILE = "/etc/cloudflared/origin/ca.crt"
 """Where connectors find the origin's certificate authority, if it is not a public one."""
+
+
+def rule_ca_file(secret: str) -> str:
+    """Where connectors find the certificate authority of a rule of its own, by the name of its Secret."""
+    return f"/etc/cloudflared/rules/{secret}/ca.crt"
+
 
 CATCH_ALL = "http_status:404"
 """What every request gets that no rule takes."""
@@ -58,6 +64,8 @@ class CloudflareTunnel(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: TunnelArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("anton:network:CloudflareTunnel", name, {}, opts)
+        for host in (rule.host for rule in args.tunnel.rules if rule.no_tls_verify):
+            pulumi.warn(f"{host}: noTlsVerify takes any certificate from its origin; originCaSecret names one", self)
         tunnel = cloudflare.ZeroTrustTunnelCloudflared(
             f"{name}-tunnel",
             account_id=args.account_id,
@@ -104,9 +112,7 @@ def ingress_rules(args: TunnelArgs) -> "Sequence[pulumi_cloudflare.ZeroTrustTunn
                 hostname=extra.host,
                 path=extra.path,
                 service=extra.service,
-                origin_request=origin(origin_server_name=extra.origin_server_name)
-                if extra.origin_server_name
-                else None,
+                origin_request=_own_origin(extra),
             )
             for extra in args.tunnel.rules
         ),
@@ -126,6 +132,19 @@ def ingress_rules(args: TunnelArgs) -> "Sequence[pulumi_cloudflare.ZeroTrustTunn
         ),
         rule(service=CATCH_ALL),
     ]
+
+
+def _own_origin(
+    rule: TunnelRule,
+) -> "pulumi_cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs | None":
+    """What a rule of its own says of its origin; None for nothing, since an empty one would differ in every preview."""
+    if not (rule.origin_server_name or rule.origin_ca_secret or rule.no_tls_verify):
+        return None
+    return cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs(
+        origin_server_name=rule.origin_server_name,
+        ca_pool=rule_ca_file(rule.origin_ca_secret) if rule.origin_ca_secret else None,
+        no_tls_verify=True if rule.no_tls_verify else None,
+    )
 
 
 def _health_alert(name: str, args: TunnelArgs, tunnel_id: pulumi.Output[str], parent: pulumi.Resource) -> None:

@@ -137,6 +137,14 @@ class TailscaleIngress(pulumi.ComponentResource):
         self, name: str, args: TailscaleIngressArgs, tailnet: Tailnet, routes: list[pulumi.Resource]
     ) -> TailnetDns:
         nameserver = args.load_balancer.addresses[GATEWAY] if tailnet.split_dns else None
+        if tailnet.awaits_approval:
+            pulumi.warn(
+                f"tailscale.tailnet.splitDns sends every device of the tailnet to {nameserver} for "
+                f"{args.cluster.domain}, public names included; until somebody approves the connector's routes (admin "
+                "console, Machines) nothing answers there. Approve them before this update, then set "
+                "splitDns.routesApproved (docs/tailscale.md)",
+                self,
+            )
         return TailnetDns(
             f"{name}-dns",
             TailnetDnsArgs(tailnet=tailnet, domain=args.cluster.domain, nameserver=nameserver, routes=routes),

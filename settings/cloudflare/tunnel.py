@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import AddressValueError, IPv4Address
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -55,6 +58,10 @@ TunnelService = Annotated[
 """Where cloudflared sends requests: scheme, host and port without a path, or a fixed HTTP status."""
 
 
+PRIVATE_SUFFIXES = (".svc", ".cluster.local", ".home.arpa", ".internal", ".lan", ".home", ".local")
+"""Ends of names that no public authority knows."""
+
+
 class Transport(StrEnum):
     """How connectors reach Cloudflare: QUIC with HTTP/2 where QUIC does not get through, or one of the two."""
 
@@ -72,6 +79,27 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+DEFAULT_PORTS = {"http": 80, "https": 443, "ssh": 22, "rdp": 3389, "smb": 445, "tcp": 7864}
+"""Where cloudflared connects when a service names no port."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where cloudflared connects for a rule."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def origin_of(service: str) -> Origin | None:
+    """Where a rule's service leads, None for a fixed status."""
+    url = urlsplit(service)
+    if not url.hostname:
+        return None
+    return Origin(url.scheme, url.hostname, url.port or DEFAULT_PORTS.get(url.scheme, 443))
+
+
 class TunnelRule(Model):
     """A host, or a part of one, that does not go to the ingress controller."""
 
@@ -81,15 +109,44 @@ class TunnelRule(Model):
         description="regular expression that the path must contain; any path when unset",
         examples=["^/hook"],
     )
-    service: TunnelService = Field(description="where requests go; certificates of HTTPS origins are always verified")
+    service: TunnelService = Field(
+        description="where requests go: a Service (`name.namespace` will do), a machine on the LAN or a status; the "
+        "certificate of an HTTPS origin is verified"
+    )
     origin_server_name: DomainName | None = Field(
         default=None, description="name in the origin's certificate, where it is not the service's own"
     )
+    origin_ca_secret: DnsLabel | None = Field(
+        default=None,
+        description="Secret in the ingress namespace whose `ca.crt` signs the origin's certificate; public authorities "
+        "when unset",
+        examples=["nas-ca"],
+    )
+    no_tls_verify: bool = Field(
+        default=False,
+        description="take any certificate from the origin: whoever is in between can read and change everything",
+    )
 
     def problems(self) -> Iterator[Problem]:
-        if self.origin_server_name and not self.service.startswith("https://"):
-            reason = f"would have no effect: {self.service} is not HTTPS"
-            yield Problem("originServerName", self.origin_server_name, reason, WITHOUT)
+        choices: dict[str, str | bool | None] = {
+            "originServerName": self.origin_server_name,
+            "originCaSecret": self.origin_ca_secret,
+            "noTlsVerify": self.no_tls_verify,
+        }
+        for key, value in choices.items():
+            if value and not self.service.startswith("https://"):
+                yield Problem(key, value, f"would have no effect: {self.service} is not HTTPS", WITHOUT)
+            elif value and self.no_tls_verify and key != "noTlsVerify":
+                reason = "would have no effect: noTlsVerify takes any certificate"
+                yield Problem(key, value, reason, WITHOUT, because=("noTlsVerify",))
+
+
+def is_public(host: str) -> bool:
+    """Whether a public authority could sign a certificate for it."""
+    try:
+        return not IPv4Address(host).is_private
+    except AddressValueError:
+        return "." in host and not host.endswith(PRIVATE_SUFFIXES)
 
 
 CONNECTOR_RESOURCES = Resources(

@@ -7,9 +7,10 @@ NetworkPolicy would itself cut off all the rest.
 from collections.abc import Iterator
 
 from settings.applications import Published
+from settings.cilium import LoadBalancingMode
 from settings.fields import Protocol
-from settings.policies import infrastructure
-from settings.policies.model import Egress, Flow, Namespace, PodGroup
+from settings.policies import infrastructure, tunnel
+from settings.policies.model import Clients, Egress, Flow, Namespace, PodGroup
 from settings.policies.traffic import Allow, Domains, Entities, HttpMatch, Networks, Peer, Pods, Policy, PolicyPort
 from settings.stack import Settings
 
@@ -42,7 +43,7 @@ def policies(settings: Settings) -> list[Policy]:
     for application in settings.published:
         found += _publication(settings, application)
     if configured.infrastructure.default_deny:
-        found += infrastructure.policies(settings)
+        found += [*infrastructure.policies(settings), *tunnel.policies(settings)]
     return [policy for policy in found if policy.namespace in denied]
 
 
@@ -71,6 +72,8 @@ def _namespace(settings: Settings, name: str, namespace: Namespace) -> Iterator[
     for target_name, target in namespace.metrics.items():
         scrape = Allow(peers=(prometheus,), ports=(PolicyPort(target.port),))
         yield Policy(name=f"accept-metrics-{target_name}", pods=Pods(name, target.labels), ingress=(scrape,))
+    for clients_name, clients in namespace.clients.items():
+        yield from _clients(settings, f"accept-clients-{clients_name}", Pods(name, clients.labels), clients).by_kind()
     for caller_name, labels in namespace.api_server.items():
         yield Policy(
             name=f"allow-api-server-{caller_name}", pods=Pods(name, labels), egress=(infrastructure.TO_API_SERVER,)
@@ -83,6 +86,17 @@ def _namespace(settings: Settings, name: str, namespace: Namespace) -> Iterator[
             egress=tuple(Allow(peers=(peer,), ports=ports) for peer in _outside(egress)),
         )
         yield from outside.by_kind()
+
+
+def _clients(settings: Settings, name: str, pods: Pods, clients: Clients) -> Policy:
+    """From networks outside. A client whose address another node replaced counts as that node, never as an address."""
+    networks = clients.networks or infrastructure.client_networks(settings)
+    cilium = settings.cilium
+    keeping = {LoadBalancingMode.DSR: (Protocol.TCP, Protocol.UDP), LoadBalancingMode.HYBRID: (Protocol.TCP,)}
+    replaced = not cilium.kube_proxy_replacement or clients.protocol not in keeping.get(cilium.load_balancing.mode, ())
+    peers = (Networks(networks), infrastructure.NODES) if replaced else (Networks(networks),)
+    ports = tuple(PolicyPort(port, clients.protocol) for port in clients.ports)
+    return Policy(name=name, pods=pods, ingress=tuple(Allow(peers=(peer,), ports=ports) for peer in peers))
 
 
 def _outside(egress: Egress) -> Iterator[Peer]:

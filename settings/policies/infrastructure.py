@@ -1,11 +1,11 @@
-"""What the network's own parts need: ingress controllers, tunnel, DNS, cert-manager and Tailscale.
+"""What the network's own parts need: ingress controllers, DNS, cert-manager and Tailscale; `tunnel` has the tunnel's.
 
 Labels and ports are those of the charts and Deployments of the other layers (tests/charts/test_policies.py compares
 them). kube-system is exempt: Cilium, Hubble and CoreDNS have no policies of this program.
 """
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from ipaddress import IPv4Network
 
 from settings.applications import TAILSCALE_CLASS
 from settings.fields import Protocol
@@ -23,9 +23,6 @@ WEBHOOK_CALLERS = Entities(("kube-apiserver", "host", "remote-node"))
 INTERNET = Entities(("world",))
 
 TO_API_SERVER = Allow(peers=(API_SERVER,), ports=(PolicyPort(6443),))
-
-TUNNEL_PORTS = (PolicyPort(7844), PolicyPort(7844, Protocol.UDP), PolicyPort(443))
-"""HTTP/2 and QUIC to Cloudflare's edge, and its API."""
 
 GATEWAY_DNS_PORTS = (PolicyPort(1053, Protocol.UDP), PolicyPort(1053))
 """Ports of k8s-gateway's pods behind port 53 of its Service."""
@@ -84,7 +81,6 @@ def policies(settings: Settings) -> Iterator[Policy]:
     """The allows of all namespaces of the network's own parts, one NetworkPolicy and one CiliumNetworkPolicy a part."""
     needs = [
         *_controllers(settings),
-        *_tunnel(settings),
         *_dns(settings),
         *_certificates(settings),
         *_tailscale(settings),
@@ -116,9 +112,13 @@ def _clients(settings: Settings) -> tuple[Peer, ...]:
     A node counts as itself and never as an address; so does, without direct server return, every client that arrives
     at another node.
     """
-    lan = settings.network_policies.infrastructure.clients or (settings.physical.subnet,)
     tailnet = (tailscale_proxies(settings),) if settings.tailscale.enabled else ()
-    return (Networks(lan), NODES, *tailnet)
+    return (Networks(client_networks(settings)), NODES, *tailnet)
+
+
+def client_networks(settings: Settings) -> tuple[IPv4Network, ...]:
+    """The networks whose clients use LoadBalancer addresses, where nothing else is said."""
+    return settings.network_policies.infrastructure.clients or (settings.physical.subnet,)
 
 
 def _controllers(settings: Settings) -> Iterator[Policy]:
@@ -141,31 +141,6 @@ def _controllers(settings: Settings) -> Iterator[Policy]:
         # The chart's hooks that make the webhook's certificate run before every install and upgrade.
         hooks = _nginx(settings, name, "admission-webhook")
         yield Policy(name=f"allow-{name}-admission-hooks", pods=hooks, egress=(TO_API_SERVER,))
-
-
-def _tunnel(settings: Settings) -> Iterator[Policy]:
-    if not settings.cloudflare.enabled:
-        return
-    tunnel = settings.cloudflare.tunnel
-    egress = [
-        Allow(peers=(INTERNET,), ports=TUNNEL_PORTS),
-        Allow(peers=(controller(settings, tunnel.ingress_class),), ports=(PolicyPort(443),)),
-    ]
-    # A rule of its own names a Service, whose pods and ports are not known here.
-    namespaces = {namespace for rule in tunnel.rules if (namespace := service_namespace(rule.service))}
-    egress += [Allow(peers=(Pods(namespace),)) for namespace in sorted(namespaces)]
-    yield Policy(
-        name="allow-cloudflared",
-        pods=cloudflared(settings),
-        ingress=(_scraped(settings, 8080),),
-        egress=tuple(egress),
-    )
-
-
-def service_namespace(url: str) -> str | None:
-    """The namespace of `scheme://service.namespace.svc...`, None for anything else."""
-    labels = (urlsplit(url).hostname or "").split(".")
-    return labels[1] if labels[2:3] == ["svc"] else None
 
 
 def _dns(settings: Settings) -> Iterator[Policy]:

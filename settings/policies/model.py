@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -90,8 +90,15 @@ class OwnPods(Model):
         return value
 
 
+_OUTSIDE = "is no part of a flow, whose ends are pods: clients outside of the cluster come under `clients`"
+
+
 class PodGroup(OwnPods):
     """One end of a flow: pods by their labels."""
+
+    retired: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("networks", "network", "cidr", "ipBlock", "address"), _OUTSIDE
+    )
 
     namespace: DnsLabel | None = Field(
         default=None,
@@ -193,6 +200,22 @@ class Egress(Model):
         return ANYWHERE in self.to
 
 
+class Clients(Model):
+    """Traffic from outside of the cluster to pods, through a LoadBalancer Service of theirs."""
+
+    labels: Labels = Field(description="labels of the pods that listen", examples=[{"app": "broker"}])
+    ports: tuple[Port, ...] = Field(
+        min_length=1, description="ports of the pods, not of their Service", examples=[[1883]]
+    )
+    protocol: Protocol = Field(default=Protocol.TCP, description="`TCP` or `UDP`", examples=["TCP"])
+    networks: tuple[Network, ...] = Field(
+        default=(),
+        description="networks of the clients; `networkPolicies.infrastructure.clients` when empty, and "
+        "`physical.subnet` when that is empty too",
+        examples=[["192.168.1.0/24"]],
+    )
+
+
 class MetricsTarget(Model):
     """Pods that Prometheus scrapes."""
 
@@ -202,6 +225,10 @@ class MetricsTarget(Model):
 
 class Namespace(Model):
     """One namespace of applications."""
+
+    retired: ClassVar[Mapping[str, str]] = {
+        "ingress": "is said by `flows` for pods of the cluster, and by `clients` for networks outside of it",
+    }
 
     create: bool = Field(default=False, description="create it; else it must exist")
     pod_security: PodSecurity = Field(
@@ -232,6 +259,11 @@ class Namespace(Model):
         description="traffic out of the cluster, by name",
         examples=[{"payments": {"source": {"labels": {"app": "backend"}}, "to": ["api.example.com"]}}],
     )
+    clients: dict[DnsLabel, Clients] = Field(
+        default={},
+        description="traffic from outside of the cluster to pods with a LoadBalancer Service of their own, by name",
+        examples=[{"broker": {"labels": {"app": "broker"}, "ports": [1883]}}],
+    )
     metrics: dict[DnsLabel, MetricsTarget] = Field(
         default={},
         description="pods that Prometheus scrapes, by name",
@@ -253,7 +285,7 @@ class Namespace(Model):
             reason = "is set on namespaces that are created here, and create is false"
             yield Problem("podSecurity", self.pod_security.value, reason, WITHOUT, because=("create",))
         if not self.default_deny:
-            listed = ("allow_same_namespace", "flows", "egress", "metrics", "api_server", "probe_ports")
+            listed = ("allow_same_namespace", "flows", "egress", "clients", "metrics", "api_server", "probe_ports")
             for key in filter(lambda name: getattr(self, name), listed):
                 value = getattr(self, key)
                 camel = re.sub(r"_(.)", lambda match: match[1].upper(), key)
@@ -272,6 +304,7 @@ class Namespace(Model):
         labels = {f"flows.{name}.source.labels": flow.source.labels for name, flow in self.flows.items()}
         labels |= {f"flows.{name}.destination.labels": flow.destination.labels for name, flow in self.flows.items()}
         labels |= {f"egress.{name}.source.labels": egress.source.labels for name, egress in self.egress.items()}
+        labels |= {f"clients.{name}.labels": clients.labels for name, clients in self.clients.items()}
         labels |= {f"metrics.{name}.labels": target.labels for name, target in self.metrics.items()}
         labels |= {f"apiServer.{name}": pods for name, pods in self.api_server.items()}
         for key, selector in labels.items():

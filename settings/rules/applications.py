@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from settings.applications import TAILSCALE_CLASS, Published, covered_by_wildcard
+from settings.applications import MOST_CONNECTIONS, MOST_REQUESTS, TAILSCALE_CLASS, Published, covered_by_wildcard
 from settings.fields import WITHOUT, Problem, known, readable
 from settings.stack import Settings
 
@@ -75,4 +75,19 @@ def limits(settings: Settings) -> Iterator[Problem]:
             yield Problem(f"applications.{name}.limits", value, reason, WITHOUT)
 
 
-RULES = (classes, hosts, limits)
+def class_limits(settings: Settings) -> Iterator[Problem]:
+    """Limits of a class are numbers that NGINX takes."""
+    for name, controller in settings.ingress.classes.items():
+        if controller.limits is None:
+            continue
+        given = {
+            "requestsPerMinute": (controller.limits.requests_per_minute, MOST_REQUESTS),
+            "connections": (controller.limits.connections, MOST_CONNECTIONS),
+        }
+        for key, (value, most) in given.items():
+            if value > most:
+                reason = f"is more than the {most} that NGINX takes; the controller would keep its last configuration"
+                yield Problem(f"ingress.classes.{name}.limits.{key}", value, reason, most)
+
+
+RULES = (classes, hosts, limits, class_limits)

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from settings.fields import WITHOUT, Problem, known, readable
+from settings.fields import WITHOUT, Problem
 from settings.policies import flows, infrastructure
-from settings.policies.model import ANYWHERE, Egress, Flow, unseen_labels
+from settings.policies.model import Flow, unseen_labels
 from settings.policies.traffic import Allow, Pods, Policy
+from settings.rules import egress, origins
 from settings.rules.namespaces import SYSTEM_NAMESPACES
 from settings.stack import Settings
 
@@ -119,60 +120,9 @@ def proxy(settings: Settings) -> Iterator[Problem]:
         for flow_name, flow in namespace.flows.items():
             if flow.http:
                 yield Problem(f"{key}.flows.{flow_name}.http", _shown(flow), reason, WITHOUT)
-        for egress_name, egress in namespace.egress.items():
-            if egress.domains:
-                yield Problem(f"{key}.egress.{egress_name}.to", list(egress.to), reason, ["192.0.2.0/24"])
-
-
-def egress_networks(settings: Settings) -> Iterator[Problem]:
-    """Networks are outside of the cluster, where `anywhere` stands alone.
-
-    In Cilium an address never stands for a pod or a node.
-    """
-    inside = {"cluster.podCidr": settings.cluster.pod_cidr, "cluster.serviceCidr": settings.cluster.service_cidr}
-    machines = settings.physical.nodes
-    nodes = {address: name for name, address in known(machines, lambda name: machines[name].address)}
-
-    def judge(key: str, egress: Egress) -> Iterator[Problem]:
-        if egress.anywhere and len(egress.to) > 1:
-            reason = f"lets everything through by {ANYWHERE}, so the rest of the list has no effect"
-            yield Problem(key, list(egress.to), reason, [ANYWHERE])
-        for network in egress.networks:
-            if owner := next((owner for owner, cidr in inside.items() if network.overlaps(cidr)), None):
-                reason = f"overlaps {owner}; in Cilium an address never matches a pod, a flow does"
-                yield Problem(key, str(network), reason, ["192.168.1.20/32"], because=(owner,))
-            if network.prefixlen == 32 and network[0] in nodes:
-                reason = f"is node {nodes[network[0]]}; in Cilium an address never matches a node"
-                yield Problem(key, str(network), reason, ["192.168.1.20/32"])
-
-    for name, namespace in settings.network_policies.namespaces.items():
-        for egress_name, egress in namespace.egress.items():
-            yield from readable(judge(f"networkPolicies.namespaces.{name}.egress.{egress_name}.to", egress))
-
-
-def tunnel_targets(settings: Settings) -> Iterator[Problem]:
-    """Services to which the tunnel leads past the ingress controller let its connectors in."""
-    if not settings.cloudflare.enabled:
-        return
-    denied = flows.restricted(settings)
-    connectors = infrastructure.cloudflared(settings)
-    accepting = {
-        policy.namespace
-        for policy in _policies(settings)
-        for allow in policy.ingress or ()
-        if any(isinstance(peer, Pods) and peer.may_overlap(connectors) for peer in allow.peers)
-    }
-    for index, rule in enumerate(settings.cloudflare.tunnel.rules):
-        namespace = infrastructure.service_namespace(rule.service)
-        if namespace in denied and namespace not in accepting:
-            reason = f"is in namespace {namespace} under default deny, where no flow lets the tunnel's connectors in"
-            labels = ", ".join(f"{key}: {value}" for key, value in connectors.labels.items())
-            example = (
-                f"a flow under networkPolicies.namespaces.{namespace}.flows with "
-                f"source: {{namespace: {connectors.namespace}, labels: {{{labels}}}}}"
-            )
-            key = f"cloudflare.tunnel.rules[{index}].service"
-            yield Problem(key, rule.service, reason, example, because=BASE)
+        for egress_name, entry in namespace.egress.items():
+            if entry.domains:
+                yield Problem(f"{key}.egress.{egress_name}.to", list(entry.to), reason, ["192.0.2.0/24"])
 
 
 def visible_labels(settings: Settings) -> Iterator[Problem]:
@@ -202,6 +152,7 @@ def _where_enforced(rule: Rule) -> Rule:
 RULES: tuple[Rule, ...] = (
     namespaces,
     *map(
-        _where_enforced, (flow_ends, policy_names, http_rules, proxy, egress_networks, tunnel_targets, visible_labels)
+        _where_enforced,
+        (flow_ends, policy_names, http_rules, proxy, *egress.RULES, *origins.ENFORCED, visible_labels),
     ),
 )

@@ -85,7 +85,7 @@ def device_names(settings: Settings) -> Iterator[Problem]:
     if taken := _taken(proxies, owners):
         reason = f"has a device of the name of {taken}, which may be in the tailnet itself"
         shown = group.model_dump() if group else None
-        yield Problem("tailscale.proxyGroup", shown, reason, "without this key")
+        yield Problem("tailscale.proxyGroup", shown, reason, WITHOUT)
     owners |= dict.fromkeys(proxies, "a proxy (tailscale.proxyGroup)")
     router = tailscale.connector
     routers = [f"{router.hostname}-{replica}" for replica in range(router.replicas)] if router else []

@@ -44,6 +44,11 @@ class SplitDns(Model):
         default=False,
         description="the tailnet reaches `loadBalancer.addresses.k8s-gateway` by another way than the connector",
     )
+    routes_approved: bool = Field(
+        default=False,
+        description="silence the warning that somebody has to approve the connector's routes: that was done, or a "
+        "policy of somebody else's approves them",
+    )
 
 
 class Tailnet(Model):
@@ -102,6 +107,12 @@ class Tailnet(Model):
             "auth_keys": bool(self.auth_keys),
         }
         return [scope for scope, needed in wanted.items() if needed]
+
+    @property
+    def awaits_approval(self) -> bool:
+        """Whether names are sent to a route that nobody is known to approve: a policy of this program would."""
+        split = self.split_dns
+        return split is not None and self.policy is None and not (split.reachable or split.routes_approved)
 
     @property
     def locks_console(self) -> bool:

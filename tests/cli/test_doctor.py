@@ -193,7 +193,7 @@ def test_every_check_and_every_test_of_a_fault_is_in_the_documentation() -> None
     table = text.partition("## Checks")[2].partition("\n## ")[0]
     documented = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
     assert documented == list(CHECKS)
-    code = "\n".join(path.read_text() for path in (PROJECT / "tests/cli").glob("test_doctor*.py"))
+    code = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
     named = re.findall(r"`(test_\w+)` \|$", text, re.MULTILINE)
     assert len(named) > 15
     assert [name for name in named if f"def {name}(" not in code] == []

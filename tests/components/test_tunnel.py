@@ -194,7 +194,7 @@ def test_catch_all_is_last_and_alone_whatever_rules_come_before(rules: list[Tunn
         ({"host": "*.example.com"}, "host", "has a *"),
         ({"host": "a.status.example.com"}, "host", "deeper than one label under example.com"),
         ({"originServerName": "a.example.com"}, "originServerName", "is not HTTPS"),
-        ({"noTlsVerify": True}, "noTlsVerify", "is not a known key"),
+        ({"noTlsVerify": True}, "noTlsVerify", "is not HTTPS"),
         ({"host": "web.example.com"}, "host", "applications.web"),
     ],
 )

@@ -35,7 +35,16 @@ def test_control_planes_kept_free_without_a_worker_are_one_fault() -> None:
 
 def test_pods_spread_one_a_node_count_only_nodes_that_take_them() -> None:
     """Cilium's operator runs on control planes whatever they take."""
-    faults = faults_of(merged(workers(1), KEPT_FREE), stack_config())
+    one_worker = merged(workers(1), KEPT_FREE)
+    assert settings_with(one_worker, stack_config()).certificates.replicas == 1, "the default follows the nodes"
+    two = {"replicas": 2}
+    asked = {
+        "ingress": {"classes": {"external": two, "internal": two}},
+        "certificates": two,
+        "discovery": {"lanDns": two},
+        "cloudflare": {"tunnel": two},
+    }
+    faults = faults_of(merged(one_worker, asked), stack_config())
     assert set(faults) == {
         "ingress.classes.external.replicas",
         "ingress.classes.internal.replicas",
