@@ -66,7 +66,8 @@ class ZoneSecurity(pulumi.ComponentResource):
                 f"{name}-tiered-cache",
                 zone_id=args.zone_id,
                 value="on" if args.zone.tiered_cache else "off",
-                opts=pulumi.ResourceOptions(parent=self),
+                # The plugin's delete turns it off; a setting that goes leaves its last value.
+                opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
             )
         self.ds_record = self._dnssec(name, args)
         self.phases = pulumi.Output.from_input({phase.value: len(rules) for phase, rules in found.items()})
@@ -115,6 +116,8 @@ class ZoneSecurity(pulumi.ComponentResource):
             f"{name}-dnssec",
             zone_id=args.zone_id,
             status="active" if args.zone.dnssec else "disabled",
-            opts=pulumi.ResourceOptions(parent=self),
+            # The plugin's delete disables DNSSEC. While the registrar still has the DS record, the domain is bogus for
+            # every resolver that validates: only `dnssec: false` does that, in the order that the documentation gives.
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
         return dnssec.ds if args.zone.dnssec else pulumi.Output.from_input(None)

@@ -76,9 +76,9 @@ class Resource:
     def refuse_removal(self, account: Account, record: Record) -> None:
         """Raise Refused where the cloud would not delete it."""
 
-    def remains(self, record: Record) -> bool:
-        """Whether it is still there after it was deleted."""
-        return False
+    def left(self, record: Record) -> Record | None:
+        """What is still there after the plugin's delete; None: nothing."""
+        return None
 
     def untouched(self, identifier: str) -> dict[str, Any] | None:
         """What exists under this id before anybody sets it."""

@@ -11,6 +11,7 @@ import binascii
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rehearsal.accounts.behaviour import Refused, Resource, hex_id, now, uuid_id
@@ -225,11 +226,24 @@ class ZoneSetting(Resource):
     def identity(self, inputs: Mapping[str, Any]) -> str:
         return str(inputs["settingId"])
 
-    def remains(self, record: Record) -> bool:
-        return True
+    def left(self, record: Record) -> Record | None:
+        return record
 
     def computed(self, inputs: Mapping[str, Any], own: Record | None, schema: Schema) -> dict[str, Any]:
         return {"editable": True, "modifiedOn": now()}
+
+
+class OfZone(Resource):
+    """What a zone has one of, always. Deleting gives it the values `deleted`, and without those leaves it as it is."""
+
+    def __init__(self, **deleted: Any) -> None:
+        self._deleted = deleted
+
+    def identity(self, inputs: Mapping[str, Any]) -> str:
+        return str(inputs["zoneId"])
+
+    def left(self, record: Record) -> Record | None:
+        return replace(record, inputs=record.inputs | self._deleted)
 
 
 class AccessResource(Resource):
@@ -288,6 +302,10 @@ RESOURCES: Mapping[str, Resource] = {
     DNS_RECORD: DnsRecord(),
     RULESET: Ruleset(),
     "cloudflare:index/zoneSetting:ZoneSetting": ZoneSetting(),
+    "cloudflare:index/zoneDnssec:ZoneDnssec": OfZone(status="disabled"),
+    "cloudflare:index/tieredCache:TieredCache": OfZone(value="off"),
+    "cloudflare:index/totalTls:TotalTls": OfZone(),
+    "cloudflare:index/botManagement:BotManagement": OfZone(),
     "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication": AccessApplication(),
     ACCESS_POLICY: AccessPolicy(),
     "cloudflare:index/zeroTrustAccessGroup:ZeroTrustAccessGroup": _access,

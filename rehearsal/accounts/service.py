@@ -208,8 +208,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             record = account.find(token, request.id, scope_of(old))
             if record:  # one that is gone already is what was wanted
                 behaviour.refuse_removal(account, record)
-                if not behaviour.remains(record):
-                    account.remove(record)
+                account.remove(record)
+                if left := behaviour.left(record):
+                    account.put(left)
         return empty_pb2.Empty()
 
     @_answered

@@ -1,0 +1,65 @@
+"""What the official plugins do to a zone beyond their documentation, with the real engine and the real component.
+
+Each test asserts what the account holds in the end. The stand-in does as the plugins do; how far: docs/stand-in.md.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.rehearsal.test_stand_in_engine import Rehearsal, fresh, pulumi, rehearsal
+
+__all__ = ["fresh", "pulumi", "rehearsal"]
+
+pytestmark = pytest.mark.engine
+
+BODY = """
+from components.cloudflare.zone import ZoneSecurity, ZoneSecurityArgs
+from settings.cloudflare.zone import Zone
+from settings.ingress import Hsts
+
+off = dict.fromkeys(
+    ["ssl", "alwaysUseHttps", "automaticHttpsRewrites", "minTls", "tls13", "zeroRtt", "hsts", "http3", "earlyHints",
+     "brotli"]
+)
+chosen = json.loads({zone!r})
+chosen["settings"] = off | chosen.get("settings", {{}})
+args = ZoneSecurityArgs(
+    zone=Zone.model_validate(chosen), zone_id=ZONE, domain="example.com",
+    hsts=Hsts.model_validate(json.loads({hsts!r})), protected_hosts=[],
+)
+ZoneSecurity("zone", args, pulumi.ResourceOptions(providers=[on_cloudflare.provider]))
+"""
+
+
+def zone(hsts: dict[str, Any] | None = None, **values: Any) -> str:
+    """A program with the component of the zone; what is not said is left alone."""
+    return BODY.format(zone=json.dumps(values), hsts=json.dumps(hsts or {}))
+
+
+def only(rehearsal: Rehearsal, kind: str) -> dict[str, Any]:
+    """What the account holds of a kind: one, with what the cloud added."""
+    with rehearsal.accounts.transaction() as account:
+        (record,) = [record for record in account.all() if record.type.endswith(f":{kind}")]
+    return record.inputs | record.computed
+
+
+def test_dnssec_stays_on_when_the_setting_or_the_whole_stack_goes(rehearsal: Rehearsal) -> None:
+    """Disabled while the registrar has the DS record, the domain would be bogus."""
+    rehearsal.up(zone(dnssec=True, tieredCache=True))
+    rehearsal.up(zone())
+    assert "zone-dnssec" not in rehearsal.resources()
+    assert only(rehearsal, "ZoneDnssec")["status"] == "active"
+    assert only(rehearsal, "TieredCache")["value"] == "on", "what is null is left alone"
+    rehearsal.up(zone(dnssec=True, tieredCache=True))
+    rehearsal.run("destroy", "--yes", "--skip-preview")
+    assert only(rehearsal, "ZoneDnssec")["status"] == "active"
+    assert only(rehearsal, "TieredCache")["value"] == "on"
+
+
+def test_dnssec_is_disabled_where_the_settings_say_so(rehearsal: Rehearsal) -> None:
+    rehearsal.up(zone(dnssec=True))
+    assert rehearsal.plan(zone(dnssec=False)) == {"zone-dnssec": "update"}
+    rehearsal.up(zone(dnssec=False))
+    assert only(rehearsal, "ZoneDnssec")["status"] == "disabled"
