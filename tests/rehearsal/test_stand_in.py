@@ -245,7 +245,7 @@ def test_a_tunnel_config_whose_last_rule_is_no_catch_all_is_refused(cloud: Cloud
         (TUNNEL, TUNNEL_INPUTS, {"accountId": "c" * 32}, {"accountId": "UPDATE_REPLACE"}),
         (TUNNEL, TUNNEL_INPUTS, {"name": "other"}, {"name": "UPDATE"}),
         (TUNNEL, TUNNEL_INPUTS, {"tunnelSecret": Secret("b3RoZXI=")}, {"tunnelSecret": "UPDATE"}),
-        (TUNNEL, {"accountId": ACCOUNT, "name": "anton"}, {"tunnelSecret": Secret("eA==")}, {}),
+        (TUNNEL, {"accountId": ACCOUNT, "name": "anton"}, {"tunnelSecret": Secret("eA==")}, {"tunnelSecret": "ADD"}),
         (DNS, CNAME, {"type": "A", "content": "192.0.2.1"}, {"type": "UPDATE", "content": "UPDATE"}),
         (DNS, CNAME, {"zoneId": "c" * 32}, {"zoneId": "UPDATE_REPLACE"}),
         (DNS, CNAME, {"name": "App.example.com."}, {}),
