@@ -290,7 +290,8 @@ class AccessPolicy(AccessResource):
         yield from _one_of(inputs, "decision", frozenset({"allow", "deny", "non_identity", "bypass"}))
 
     def computed(self, inputs: Mapping[str, Any], own: Record | None, schema: Schema) -> dict[str, Any]:
-        return super().computed(inputs, own, schema) | {"appCount": 0, "reusable": True}
+        lasts = inputs.get("sessionDuration") or "24h"  # the plugin's own default, which it sends
+        return super().computed(inputs, own, schema) | {"appCount": 0, "reusable": True, "sessionDuration": lasts}
 
 
 def tunnel_token(account: Account, arguments: Mapping[str, Any]) -> dict[str, Any]:

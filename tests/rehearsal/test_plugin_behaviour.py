@@ -63,3 +63,19 @@ def test_dnssec_is_disabled_where_the_settings_say_so(rehearsal: Rehearsal) -> N
     assert rehearsal.plan(zone(dnssec=False)) == {"zone-dnssec": "update"}
     rehearsal.up(zone(dnssec=False))
     assert only(rehearsal, "ZoneDnssec")["status"] == "disabled"
+
+
+ACCESS = """
+from components.cloudflare.access import AccessPolicies, AccessPoliciesArgs
+from settings.cloudflare.access import Access
+
+door = {"wiki": {"host": "wiki.example.com", "policies": ["staff"]}}
+access = {"sessionHours": 8, "policies": {"staff": {"emailDomains": ["example.com"]}}, "applications": door}
+args = AccessPoliciesArgs(access=Access.model_validate(access), account_id=ACCOUNT, published=[], tunnel_hosts=[])
+AccessPolicies("access", args, pulumi.ResourceOptions(providers=[on_cloudflare.provider]))
+"""
+
+
+def test_login_lasts_as_the_application_says_where_the_plugin_would_make_it_a_day(rehearsal: Rehearsal) -> None:
+    rehearsal.up(ACCESS)
+    assert only(rehearsal, "ZeroTrustAccessPolicy")["sessionDuration"] == "8h"
