@@ -46,7 +46,11 @@ class ZoneSecurity(pulumi.ComponentResource):
                 zone_id=args.zone_id,
                 setting_id=setting_id,
                 value=value,
-                opts=pulumi.ResourceOptions(parent=self),
+                # Of a value that is an object the plugin's update sends what changed alone, and Cloudflare takes the
+                # rest as off. A create sends all of it, and the plugin's delete does nothing.
+                opts=pulumi.ResourceOptions(
+                    parent=self, replace_on_changes=["value"] if isinstance(value, dict) else None
+                ),
             )
         found = phase_rules(args.zone.rules, args.protected_hosts)
         for phase, rules in found.items():

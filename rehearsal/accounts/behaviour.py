@@ -75,6 +75,10 @@ class Resource:
     def refuse(self, account: Account, inputs: Mapping[str, Any], own: Record | None) -> None:
         """Raise Refused where the cloud would not take `inputs`; `own` is what they replace in an update."""
 
+    def updated(self, before: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What the cloud has after an update of `before` with `inputs`, as the plugin sends it."""
+        return dict(inputs)
+
     def refuse_import(self, id_: str) -> None:
         """Raise Refused where the plugin can't import it."""
 

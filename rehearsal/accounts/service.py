@@ -198,9 +198,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             self._encoder.write(behaviour, plain(old), plain(inputs))
             values = {name: own.inputs[name] for name in behaviour.write_only if name in own.inputs} | plain(inputs)
             behaviour.refuse(account, values, own)
-            record = behaviour.record(token, values, own, schema)
+            record = behaviour.record(token, behaviour.updated(own.inputs, values), own, schema)
             account.put(record)
-        return provider_pb2.UpdateResponse(properties=_struct(_state(record, inputs, schema)))
+        said = replace(record, inputs=values)  # the plugin takes what it has sent for what there is
+        return provider_pb2.UpdateResponse(properties=_struct(_state(said, inputs, schema)))
 
     @_answered
     def Delete(self, request: Any, context: Any) -> Any:

@@ -79,3 +79,13 @@ AccessPolicies("access", args, pulumi.ResourceOptions(providers=[on_cloudflare.p
 def test_login_lasts_as_the_application_says_where_the_plugin_would_make_it_a_day(rehearsal: Rehearsal) -> None:
     rehearsal.up(ACCESS)
     assert only(rehearsal, "ZeroTrustAccessPolicy")["sessionDuration"] == "8h"
+
+
+def test_changed_hsts_is_sent_as_a_whole(rehearsal: Rehearsal) -> None:
+    """An update would send what changed alone, and leave the rest off."""
+    whole = {"enabled": True, "max_age": 300, "include_subdomains": True, "preload": False, "nosniff": True}
+    before = {"maxAgeSeconds": 31536000, "includeSubdomains": True, "preload": False}
+    rehearsal.up(zone(before, settings={"hsts": True}))
+    rehearsal.up(zone(before | {"maxAgeSeconds": 300}, settings={"hsts": True}))
+    assert only(rehearsal, "ZoneSetting")["value"] == {"strict_transport_security": whole}
+    assert rehearsal.plan() == {}
