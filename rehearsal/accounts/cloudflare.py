@@ -157,7 +157,14 @@ class DnsRecord(Resource):
                 values.setdefault(name, now())
             else:
                 values.pop(name, None)
+        if data := inputs.get("data"):
+            values["content"] = " ".join(str(value) for _, value in sorted(data.items()))
         return values
+
+    def updated(self, before: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The plugin sends the content of the old data along, and that counts."""
+        both = before.get("data") and inputs.get("data") and before["type"] == inputs["type"]
+        return {**inputs, "data": before["data"]} if both else dict(inputs)
 
 
 def _host(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.rehearsal.test_stand_in_engine import Rehearsal, fresh, pulumi, rehearsal
+from tests.rehearsal.test_stand_in_engine import DNS, Rehearsal, fresh, pulumi, rehearsal
 
 __all__ = ["fresh", "pulumi", "rehearsal"]
 
@@ -89,3 +89,28 @@ def test_changed_hsts_is_sent_as_a_whole(rehearsal: Rehearsal) -> None:
     rehearsal.up(zone(before | {"maxAgeSeconds": 300}, settings={"hsts": True}))
     assert only(rehearsal, "ZoneSetting")["value"] == {"strict_transport_security": whole}
     assert rehearsal.plan() == {}
+
+
+CAA = """
+from components.cloudflare.dns import PublicDns, PublicDnsArgs
+from settings.cloudflare.dns import PublicDnsSettings
+from settings.monitoring import Monitoring
+
+dns = {{"apex": False, "records": {{"caa": {{"name": "example.com", "type": "CAA", "content": '{content}'}}}}}}
+args = PublicDnsArgs(
+    dns=PublicDnsSettings.model_validate(dns), zone_id=ZONE, domain="example.com", target="t",
+    hostname="external.example.com",
+    rule_hosts=[], published_hosts=[], ingress_class="external", monitoring=Monitoring(), chart=None,
+    namespace="network", token=None, owner="test",
+)
+PublicDns("dns", args, pulumi.ResourceOptions(providers=[on_cloudflare.provider]))
+"""
+
+
+def test_changed_caa_record_says_the_new_authority(rehearsal: Rehearsal) -> None:
+    """The plugin's update sends the old content along, which counts."""
+    rehearsal.up(CAA.format(content="0 issue letsencrypt.org"))
+    rehearsal.up(CAA.format(content="0 issue pki.goog"))
+    with rehearsal.accounts.transaction() as account:
+        (record,) = [record for record in account.all(DNS) if record.inputs["type"] == "CAA"]
+    assert record.inputs["data"]["value"] == "pki.goog"
