@@ -87,15 +87,23 @@ class ZoneSecurity(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self),
             )
         for key, pack in args.zone.certificate_packs.items():
+            hosts = sorted({args.domain, *pack.hosts})
             cloudflare.CertificatePack(
                 f"{name}-certificate-{key}",
                 zone_id=args.zone_id,
                 type="advanced",
-                hosts=sorted({args.domain, *pack.hosts}),
+                hosts=hosts,
                 certificate_authority=pack.authority.value,
                 validation_method="txt",
                 validity_days=pack.validity_days,
-                opts=pulumi.ResourceOptions(parent=self),
+                cloudflare_branding=False,  # read back by an import; unset next to that, the pack would be replaced
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    # A pack made without it would be replaced for it.
+                    ignore_changes=["cloudflareBranding"],
+                    # The plugin plans nothing when hosts become fewer.
+                    replacement_trigger=hosts,
+                ),
             )
 
     def _bots(self, name: str, args: ZoneSecurityArgs) -> None:

@@ -271,6 +271,17 @@ class OfZone(Resource):
         return replace(record, inputs=record.inputs | self._deleted)
 
 
+class CertificatePack(Resource):
+    """A certificate at the edge: any change is a new order, but for hosts that the old one covers."""
+
+    all_replacing = True
+
+    def same(self, name: str, old: Any, new: Any) -> bool:
+        if name == "hosts" and isinstance(old, list) and isinstance(new, list):
+            return set(map(str, new)) <= set(map(str, old))
+        return bool(old == new)
+
+
 class AccessResource(Resource):
     """Anything of Access: its ids are UUIDs."""
 
@@ -328,6 +339,7 @@ RESOURCES: Mapping[str, Resource] = {
     DNS_RECORD: DnsRecord(),
     RULESET: Ruleset(),
     "cloudflare:index/zoneSetting:ZoneSetting": ZoneSetting(),
+    "cloudflare:index/certificatePack:CertificatePack": CertificatePack(),
     "cloudflare:index/zoneDnssec:ZoneDnssec": OfZone(status="disabled"),
     "cloudflare:index/tieredCache:TieredCache": OfZone(value="off"),
     "cloudflare:index/totalTls:TotalTls": OfZone(),

@@ -246,6 +246,7 @@ def test_certificate_pack_holds_the_domain_and_its_names_in_order() -> None:
         "hosts": ["*.a.example.com", "*.apps.example.com", "example.com"],
         "certificateAuthority": "google",
         "validationMethod": "txt",
+        "cloudflareBranding": False,
         "validityDays": 90,
     }
     assert_arguments_fit(pack)

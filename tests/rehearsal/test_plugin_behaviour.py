@@ -114,3 +114,31 @@ def test_changed_caa_record_says_the_new_authority(rehearsal: Rehearsal) -> None
     with rehearsal.accounts.transaction() as account:
         (record,) = [record for record in account.all(DNS) if record.inputs["type"] == "CAA"]
     assert record.inputs["data"]["value"] == "pki.goog"
+
+
+def test_host_that_leaves_a_certificate_pack_is_planned_as_a_new_pack(rehearsal: Rehearsal) -> None:
+    both, one = ["*.apps.example.com", "*.dev.example.com"], ["*.apps.example.com"]
+    rehearsal.up(zone(certificatePacks={"deep": {"hosts": both}}))
+    assert only(rehearsal, "CertificatePack")["cloudflareBranding"] is False
+    assert rehearsal.plan(zone(certificatePacks={"deep": {"hosts": one}}))["zone-certificate-deep"] == "replace"
+    rehearsal.up(zone(certificatePacks={"deep": {"hosts": one}}))
+    assert only(rehearsal, "CertificatePack")["hosts"] == ["*.apps.example.com", "example.com"]
+
+
+PACK = """
+cloudflare.CertificatePack(
+    "zone-certificate-deep", zone_id=ZONE, type="advanced", hosts=["*.apps.example.com", "example.com"],
+    certificate_authority="google", validation_method="txt", validity_days=90,
+    opts=pulumi.ResourceOptions.merge(on_cloudflare, pulumi.ResourceOptions(parent={parent})),
+)
+"""
+
+
+def test_pack_of_an_older_version_of_the_program_is_not_ordered_again(rehearsal: Rehearsal) -> None:
+    """It has neither branding nor a trigger in its state."""
+    rehearsal.up(
+        "from pulumi import ComponentResource\n"
+        + PACK.format(parent='ComponentResource("anton:network:ZoneSecurity", "zone")')
+    )
+    plan = rehearsal.plan(zone(certificatePacks={"deep": {"hosts": ["*.apps.example.com"]}}))
+    assert "zone-certificate-deep" not in plan
