@@ -29,6 +29,7 @@ KINDS: dict[str, Kind] = {
     "ZoneSetting": Kind("{zoneId}/{settingId}"),
     "BotManagement": Kind("{zoneId}"),
     "TieredCache": Kind("{zoneId}"),
+    "ArgoTieredCaching": Kind("{zoneId}"),
     "TotalTls": Kind("{zoneId}"),
     "ZoneDnssec": Kind("{zoneId}"),
     "ZeroTrustTunnelCloudflared": Kind("{accountId}/{id}", "accounts/{accountId}/cfd_tunnel", ("name",)),

@@ -65,17 +65,26 @@ class ZoneSecurity(pulumi.ComponentResource):
             )
         self._certificates(name, args)
         self._bots(name, args)
-        if args.zone.tiered_cache is not None:
-            cloudflare.TieredCache(
-                f"{name}-tiered-cache",
-                zone_id=args.zone_id,
-                value="on" if args.zone.tiered_cache else "off",
-                # The plugin's delete turns it off; a setting that goes leaves its last value.
-                opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
-            )
+        self._tiered_cache(name, args)
         self.ds_record = self._dnssec(name, args)
         self.phases = pulumi.Output.from_input({phase.value: len(rules) for phase, rules in found.items()})
         self.register_outputs({"phases": self.phases, "ds_record": self.ds_record})
+
+    def _tiered_cache(self, name: str, args: ZoneSecurityArgs) -> None:
+        if args.zone.tiered_cache is None:
+            return
+        value = "on" if args.zone.tiered_cache else "off"
+        # Cloudflare chooses the upper tier ("smart") only where there are tiers.
+        tiers = cloudflare.ArgoTieredCaching(
+            f"{name}-tiers", zone_id=args.zone_id, value=value, opts=pulumi.ResourceOptions(parent=self)
+        )
+        cloudflare.TieredCache(
+            f"{name}-tiered-cache",
+            zone_id=args.zone_id,
+            value=value,
+            # The plugin's delete turns it off; a setting that goes leaves its last value.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[tiers], retain_on_delete=True),
+        )
 
     def _certificates(self, name: str, args: ZoneSecurityArgs) -> None:
         if args.zone.total_tls:

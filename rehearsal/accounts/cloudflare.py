@@ -22,6 +22,7 @@ from rehearsal.accounts.wire import Unknown
 TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
 DNS_RECORD = "cloudflare:index/dnsRecord:DnsRecord"
 RULESET = "cloudflare:index/ruleset:Ruleset"
+TIERS = "cloudflare:index/argoTieredCaching:ArgoTieredCaching"
 ACCESS_POLICY = "cloudflare:index/zeroTrustAccessPolicy:ZeroTrustAccessPolicy"
 
 
@@ -271,6 +272,15 @@ class OfZone(Resource):
         return replace(record, inputs=record.inputs | self._deleted)
 
 
+class SmartTieredCache(OfZone):
+    """Which location is the upper tier is Cloudflare's choice, where there are tiers."""
+
+    def refuse(self, account: Account, inputs: Mapping[str, Any], own: Record | None) -> None:
+        tiers = account.find(TIERS, inputs["zoneId"], inputs["zoneId"])
+        if inputs["value"] == "on" and (tiers is None or tiers.inputs["value"] != "on"):
+            raise Refused("400 Bad Request: smart tiered cache needs tiered caching to be on")
+
+
 class CertificatePack(Resource):
     """A certificate at the edge: any change is a new order, but for hosts that the old one covers."""
 
@@ -341,7 +351,8 @@ RESOURCES: Mapping[str, Resource] = {
     "cloudflare:index/zoneSetting:ZoneSetting": ZoneSetting(),
     "cloudflare:index/certificatePack:CertificatePack": CertificatePack(),
     "cloudflare:index/zoneDnssec:ZoneDnssec": OfZone(status="disabled"),
-    "cloudflare:index/tieredCache:TieredCache": OfZone(value="off"),
+    "cloudflare:index/tieredCache:TieredCache": SmartTieredCache(value="off"),
+    TIERS: OfZone(),
     "cloudflare:index/totalTls:TotalTls": OfZone(),
     "cloudflare:index/botManagement:BotManagement": OfZone(),
     "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication": AccessApplication(),

@@ -142,3 +142,11 @@ def test_pack_of_an_older_version_of_the_program_is_not_ordered_again(rehearsal:
     )
     plan = rehearsal.plan(zone(certificatePacks={"deep": {"hosts": ["*.apps.example.com"]}}))
     assert "zone-certificate-deep" not in plan
+
+
+def test_smart_tiered_cache_comes_after_the_tiers(rehearsal: Rehearsal) -> None:
+    """Cloudflare refuses it without."""
+    for on, value in ((True, "on"), (False, "off"), (True, "on")):
+        rehearsal.up(zone(tieredCache=on))
+        assert only(rehearsal, "ArgoTieredCaching")["value"] == value
+        assert only(rehearsal, "TieredCache")["value"] == value
