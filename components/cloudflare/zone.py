@@ -124,6 +124,7 @@ class ZoneSecurity(pulumi.ComponentResource):
             zone_id=args.zone_id,
             fight_mode=bots.fight_mode,
             ai_bots_protection=bots.ai_bots.value if bots.ai_bots else None,
+            is_robots_txt_managed=bots.managed_robots_txt,
             sbfm_definitely_automated=bots.definitely_automated.value if bots.definitely_automated else None,
             sbfm_likely_automated=bots.likely_automated.value if bots.likely_automated else None,
             sbfm_verified_bots=bots.verified_bots.value if bots.verified_bots else None,

@@ -281,6 +281,14 @@ class SmartTieredCache(OfZone):
             raise Refused("400 Bad Request: smart tiered cache needs tiered caching to be on")
 
 
+class BotManagement(OfZone):
+    """The defense against robots. The plugin always sends whether Cloudflare keeps robots.txt: no, unless told."""
+
+    def computed(self, inputs: Mapping[str, Any], own: Record | None, schema: Schema) -> dict[str, Any]:
+        managed = inputs.get("isRobotsTxtManaged", False)
+        return super().computed(inputs, own, schema) | {"isRobotsTxtManaged": managed}
+
+
 class CertificatePack(Resource):
     """A certificate at the edge: any change is a new order, but for hosts that the old one covers."""
 
@@ -354,7 +362,7 @@ RESOURCES: Mapping[str, Resource] = {
     "cloudflare:index/tieredCache:TieredCache": SmartTieredCache(value="off"),
     TIERS: OfZone(),
     "cloudflare:index/totalTls:TotalTls": OfZone(),
-    "cloudflare:index/botManagement:BotManagement": OfZone(),
+    "cloudflare:index/botManagement:BotManagement": BotManagement(),
     "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication": AccessApplication(),
     ACCESS_POLICY: AccessPolicy(),
     "cloudflare:index/zeroTrustAccessGroup:ZeroTrustAccessGroup": _access,

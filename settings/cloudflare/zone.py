@@ -175,6 +175,11 @@ class Bots(Model):
         description="collectors for language models: `block`, `only_on_ad_pages`, `disabled`",
         examples=["block"],
     )
+    managed_robots_txt: bool = Field(
+        default=False,
+        description="let Cloudflare put rules for collectors in front of your robots.txt; with `bots` it is never left "
+        "alone: the provider always sends it",
+    )
     definitely_automated: BotAction | None = Field(
         default=None,
         description=f"robots for certain: {BOT_ACTIONS}; Pro plan and above",
@@ -192,7 +197,7 @@ class Bots(Model):
     )
 
     def problems(self) -> Iterator[Problem]:
-        if not self.model_dump(exclude_none=True):
+        if not self.model_dump(exclude_none=True, exclude_unset=True):
             yield Problem("", {}, "changes nothing", {"aiBots": "block"})
 
 

@@ -150,3 +150,12 @@ def test_smart_tiered_cache_comes_after_the_tiers(rehearsal: Rehearsal) -> None:
         rehearsal.up(zone(tieredCache=on))
         assert only(rehearsal, "ArgoTieredCaching")["value"] == value
         assert only(rehearsal, "TieredCache")["value"] == value
+
+
+def test_cloudflares_robots_txt_stays_as_the_settings_say_whatever_else_of_bots_changes(rehearsal: Rehearsal) -> None:
+    """The plugin sends `false` with any other setting, unless told."""
+    rehearsal.up(zone(bots={"aiBots": "block", "managedRobotsTxt": True}))
+    rehearsal.up(zone(bots={"aiBots": "disabled", "managedRobotsTxt": True}))
+    assert only(rehearsal, "BotManagement")["isRobotsTxtManaged"] is True
+    rehearsal.up(zone(bots={"aiBots": "disabled"}))
+    assert only(rehearsal, "BotManagement")["isRobotsTxtManaged"] is False
