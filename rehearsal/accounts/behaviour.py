@@ -79,6 +79,10 @@ class Resource:
         """What the cloud has after an update of `before` with `inputs`, as the plugin sends it."""
         return dict(inputs)
 
+    def returned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What of these arguments the API gives back."""
+        return {name: value for name, value in inputs.items() if name not in self.write_only}
+
     def refuse_import(self, id_: str) -> None:
         """Raise Refused where the plugin can't import it."""
 

@@ -307,6 +307,15 @@ class AccessResource(Resource):
         return uuid_id()
 
 
+class DevicePosture(AccessResource):
+    """A check of devices. Its operating system is that of `matches`; the one of `input` is not given back."""
+
+    def returned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().returned(inputs)
+        asked = {name: value for name, value in (inputs.get("input") or {}).items() if name != "operatingSystem"}
+        return {**found, "input": asked} if "input" in found else found
+
+
 class AccessApplication(AccessResource):
     """An application behind Access, with the audience tag that an origin checks tokens against."""
 
@@ -367,7 +376,7 @@ RESOURCES: Mapping[str, Resource] = {
     ACCESS_POLICY: AccessPolicy(),
     "cloudflare:index/zeroTrustAccessGroup:ZeroTrustAccessGroup": _access,
     "cloudflare:index/zeroTrustAccessIdentityProvider:ZeroTrustAccessIdentityProvider": _access,
-    "cloudflare:index/zeroTrustDevicePostureRule:ZeroTrustDevicePostureRule": _access,
+    "cloudflare:index/zeroTrustDevicePostureRule:ZeroTrustDevicePostureRule": DevicePosture(),
 }
 FUNCTIONS: Mapping[str, Callable[[Account, Mapping[str, Any]], dict[str, Any]]] = {
     "cloudflare:index/getZeroTrustTunnelCloudflaredToken:getZeroTrustTunnelCloudflaredToken": tunnel_token,

@@ -234,7 +234,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             record = _found(account, behaviour, token, scope, id_)
         if record is None:
             return provider_pb2.ReadResponse()
-        returned = {name: value for name, value in record.inputs.items() if name not in behaviour.write_only}
+        returned = behaviour.returned(record.inputs)
         kept = {name: old_inputs[name] for name in behaviour.write_only if name in old_inputs}
         inputs = marked(returned, old_inputs or old) | kept
         state = _state(replace(record, inputs=plain(inputs)), old | inputs, schema)

@@ -159,3 +159,23 @@ def test_cloudflares_robots_txt_stays_as_the_settings_say_whatever_else_of_bots_
     assert only(rehearsal, "BotManagement")["isRobotsTxtManaged"] is True
     rehearsal.up(zone(bots={"aiBots": "disabled"}))
     assert only(rehearsal, "BotManagement")["isRobotsTxtManaged"] is False
+
+
+POSTURE = """
+from components.cloudflare.device_posture import device_check
+from settings.cloudflare.device_posture import DeviceCheck
+
+parent = pulumi.ComponentResource("test:Parent", "p", {}, pulumi.ResourceOptions(providers=[on_cloudflare.provider]))
+for name, check in {
+    "firewall": {"type": "firewall", "platform": "mac"},
+    "version": {"type": "os_version", "platform": "windows", "minVersion": "10.0.1"},
+    "disk": {"type": "disk_encryption", "platform": "linux"},
+}.items():
+    device_check(name, ACCOUNT, name, DeviceCheck.model_validate(check), parent)
+"""
+
+
+def test_checks_of_devices_show_no_difference_after_a_refresh(rehearsal: Rehearsal) -> None:
+    rehearsal.up(POSTURE)
+    rehearsal.run("refresh", "--yes", "--skip-preview")
+    assert rehearsal.plan() == {}
