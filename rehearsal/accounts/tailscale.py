@@ -32,17 +32,14 @@ class Policy(Resource):
     def faults(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         text = inputs.get("acl")
         if isinstance(text, str):
-            try:
-                tailnet_policy.parse(text)
+            try:  # the plugin has the API judge it in the preview
+                tailnet_policy.judge(text)
             except tailnet_policy.PolicyError as error:
                 yield "acl", str(error)
 
     def same(self, name: str, old: Any, new: Any) -> bool:
         if name == "acl" and isinstance(old, str) and isinstance(new, str):
-            try:
-                return tailnet_policy.parse(old) == tailnet_policy.parse(new)
-            except tailnet_policy.PolicyError:
-                return old == new
+            return tailnet_policy.written(old) == tailnet_policy.written(new)
         return super().same(name, old, new)
 
     def identity(self, inputs: Mapping[str, Any]) -> str:
@@ -51,9 +48,8 @@ class Policy(Resource):
     def refuse(self, account: Account, inputs: Mapping[str, Any], own: Record | None) -> None:
         if own is None and not inputs.get("overwriteExistingContent") and not _is_default(policy_of(account)):
             raise Refused(
-                "You seem to be trying to overwrite a non-default policy with a tailscale_acl resource. Before doing "
-                "this, please import your existing policy, with the id acl (precondition failed, invalid old hash "
-                "(412))"
+                "Overwrite Protected: You are trying to overwrite a non-default policy. Please import the ACL first or "
+                "set overwrite_existing_content = true."
             )
         try:
             tailnet_policy.judge(inputs["acl"])

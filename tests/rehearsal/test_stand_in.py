@@ -263,7 +263,9 @@ def test_a_tunnel_config_whose_last_rule_is_no_catch_all_is_refused(cloud: Cloud
         ),
         (SETTING, {"zoneId": ZONE, "settingId": "ssl", "value": "full"}, {"value": "strict"}, {"value": "UPDATE"}),
         (KEY, {"tags": ["tag:a"]}, {"reusable": True}, {"reusable": "ADD_REPLACE"}),
-        (ACL, {"acl": '{"acls": []}'}, {"acl": '{ // none\n "acls": [], }'}, {}),
+        (ACL, {"acl": '{"acls": []}'}, {"acl": '{ // none\n "acls": [], }'}, {"acl": "UPDATE"}),
+        (ACL, {"acl": '{"acls": []}'}, {"acl": '{\n "acls": [ ], }\n'}, {}),
+        (ACL, {"acl": '{"acls": []} // a'}, {"acl": '{"acls": []}  // b'}, {"acl": "UPDATE"}),
         (ACL, {"acl": '{"acls": []}'}, {"acl": POLICY}, {"acl": "UPDATE"}),
         (SPLIT, {"domain": "a", "nameservers": ["1", "2"]}, {"nameservers": ["2", "1"]}, {}),
         (SPLIT, {"domain": "a", "nameservers": ["1"]}, {"domain": "b"}, {"domain": "UPDATE_REPLACE"}),
@@ -434,7 +436,7 @@ def test_a_locally_managed_tunnel_takes_no_configuration(cloud: Cloud) -> None:
 def test_a_policy_that_somebody_made_is_overwritten_only_when_asked(cloud: Cloud, accounts: Accounts) -> None:
     with accounts.transaction() as account:
         account.put(Record(ACL, "", "acl", {"acl": '{"groups": {"group:us": []}}'}))
-    with pytest.raises(CallFailedError, match=r"import your existing policy.*\(412\)"):
+    with pytest.raises(CallFailedError, match="Overwrite Protected"):
         cloud.create(ACL, {"acl": POLICY})
     cloud.create(ACL, {"acl": POLICY, "overwriteExistingContent": True})
 

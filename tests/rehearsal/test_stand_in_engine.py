@@ -259,7 +259,7 @@ def test_existing_things_are_imported_and_then_managed(rehearsal: Rehearsal) -> 
         account.put(Record(ACL, "", "acl", {"acl": json.dumps(document)}))
         account.put(Record(TUNNEL, "a" * 32, "0b1c", tunnel))
     refusal = rehearsal.up('policy({"acls": []})\n', fails=True)
-    assert "import your existing policy" in refusal and "412" in refusal
+    assert "Overwrite Protected" in refusal
     imported = f"""
 record("app", "app.example.com", content="old", opts=pulumi.ResourceOptions(import_="{ZONE}/{"c" * 32}"))
 tunnel(opts=pulumi.ResourceOptions(import_="{"a" * 32}/0b1c"))
