@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from cli.adopt.ids import Accounts, cloud_id
+from cli.adopt.ids import Accounts, cloud_id, only_set, updated_alone
 from cli.adopt.state import AUTONAMED, settled
 from cli.cluster import Cluster
 from cli.console import ERR, OUT, errors, print_json, progress
@@ -21,6 +21,8 @@ from cli.program import Plan, Program, Resource
 
 PLACEHOLDER = "<PLACEHOLDER>"
 IMPORT = "pulumi import --file {file} --protect=false --generate-code=false --stack {stack}"
+# The program checks the nodes before it does anything, so they are looked at as well; another plugin does that.
+ALONE = "pulumi up --target '{urn}' --target '**NodePatch::**' --stack {stack}"
 SETTLE = (
     "pulumi stack export --stack {stack} | ./anton -s {stack} import --settle --file {file}"
     " | pulumi stack import --stack {stack}"
@@ -56,7 +58,14 @@ def import_(
             file.write_text(json.dumps({**document, "resources": entries}, indent=2) + "\n")
             _plan_file(file).write_text(json.dumps([asdict(resource) for resource in plan.planned], indent=2) + "\n")
         if as_json:
-            print_json({"existing": {urn: answers[urn] for urn in existing}, "unknown": found.unknown})
+            alone = _alone(plan, answers)
+            print_json(
+                {
+                    "existing": {urn: answers[urn] for urn in existing},
+                    "unknown": found.unknown,
+                    "update_alone_first": alone,
+                }
+            )
         else:
             _show(program, plan, answers, found.unknown, file)
         raise typer.Exit(1 if existing else 0)
@@ -146,6 +155,11 @@ def _entries(document: Mapping[str, Any], plan: Plan, answers: Mapping[str, str 
     return found
 
 
+def _alone(plan: Plan, answers: Mapping[str, str | None]) -> list[str]:
+    """URNs of what is taken over and then has to be updated in a run of its own."""
+    return [resource.urn for resource in plan.planned if answers.get(resource.urn) and updated_alone(resource)]
+
+
 def _plan_file(file: Path) -> Path:
     """Where the plan from before the import is kept, which settling compares with; secrets are masked in it."""
     return file.with_suffix(".plan.json")
@@ -180,7 +194,8 @@ def _show(
         OUT.print(f"[green]exists[/]   {escape(names[urn].type.rpartition(':')[2])} {escape(answer)}")
     for urn in answers.keys() - existing.keys():
         resource = names[urn]
-        reason = unknown.get(resource.name) or ("applied again" if is_patch(resource) else "will be created")
+        again = "applied again" if is_patch(resource) else "will be created"
+        reason = unknown.get(resource.name) or only_set(resource) or again
         OUT.print(
             f"[yellow]missing[/]  {escape(resource.type.rpartition(':')[2])} {escape(resource.name)}: {escape(reason)}"
         )
@@ -188,5 +203,15 @@ def _show(
         OUT.print("Nothing that this stack would create exists already.")
         return
     OUT.print(f"\n{len(existing)} resources to take over are in {file}. Next, each of which you can look at first:")
-    for command in (IMPORT, SETTLE, "pulumi preview --diff --stack {stack}"):
-        OUT.print("  " + command.format(file=file, stack=program.stack), markup=False)
+    alone = _alone(plan, answers)
+    for command in (
+        *(IMPORT, SETTLE),
+        *(ALONE.replace("{urn}", urn) for urn in alone),
+        "pulumi preview --diff --stack {stack}",
+    ):
+        OUT.print("  " + command.format(file=file, stack=program.stack), markup=False, soft_wrap=True)
+    if alone:
+        OUT.print(
+            "The tunnel is updated in a run of its own: that sets its secret, and the plugin sends wrong requests for "
+            "other resources of the same run (docs/anton-import.md)."
+        )

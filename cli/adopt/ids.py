@@ -29,6 +29,7 @@ KINDS: dict[str, Kind] = {
     "ZoneSetting": Kind("{zoneId}/{settingId}"),
     "BotManagement": Kind("{zoneId}"),
     "TieredCache": Kind("{zoneId}"),
+    "ArgoTieredCaching": Kind("{zoneId}"),
     "TotalTls": Kind("{zoneId}"),
     "ZoneDnssec": Kind("{zoneId}"),
     "ZeroTrustTunnelCloudflared": Kind("{accountId}/{id}", "accounts/{accountId}/cfd_tunnel", ("name",)),
@@ -48,6 +49,25 @@ KINDS: dict[str, Kind] = {
 """What an existing account can be asked for. Keys and OAuth clients are shown once and can't be taken over."""
 
 TUNNEL, TUNNEL_CONFIG = "ZeroTrustTunnelCloudflared", "ZeroTrustTunnelCloudflaredConfig"
+
+OBJECT_SETTINGS = frozenset({"security_header"})
+"""Settings of the zone that are objects: importing one ends the plugin with a panic."""
+
+
+def only_set(resource: Resource) -> str:
+    """Why a resource that exists is not imported but set by the update, which overwrites nothing else; or nothing."""
+    if _name(resource) == "ZoneSetting" and resource.inputs["settingId"] in OBJECT_SETTINGS:
+        return "exists always, and is set by the update: the plugin can't import it"
+    return ""
+
+
+def updated_alone(resource: Resource) -> bool:
+    """Whether its first update after an import has to be a run of its own.
+
+    The tunnel's secret is set where the imported state has none. The plugin then leaves texts out of all that it sends
+    in the same run.
+    """
+    return _name(resource) == TUNNEL
 
 
 class Accounts:
@@ -73,6 +93,8 @@ def cloud_id(resource: Resource, accounts: Accounts, planned: Mapping[str, Resou
     `planned` holds the program's resources by URN: a tunnel's configuration has the id of the tunnel beside it.
     """
     name = _name(resource)
+    if only_set(resource):
+        return None
     if name == TUNNEL_CONFIG:
         beside = (other for other in planned.values() if other.parent == resource.parent)
         tunnel = next((other for other in beside if other.type.endswith(f":{TUNNEL}")), None)

@@ -64,7 +64,7 @@ def settled(deployment: dict[str, Any], planned: Mapping[str, Resource], live: L
             else:
                 entry["outputs"][_RECORDED] = inputs
         else:
-            deployment["resources"].append(_patch(resource, known))
+            deployment["resources"].append(_patch(resource, live(resource) or {}, known))
     return agreed, differing
 
 
@@ -83,8 +83,8 @@ def _with_existing_names(planned: Mapping[str, Resource], known: Mapping[str, An
     return {entry["urn"]: Resource(**entry) for entry in json.loads(text)}
 
 
-def _patch(resource: Resource, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The state of a patch that is in force."""
+def _patch(resource: Resource, found: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The state of a patch that is in force. The program reads the object's own status from it, such as addresses."""
     provider = next(entry for entry in known.values() if entry["type"] == "pulumi:providers:kubernetes")
     inputs = resource.inputs
     return {
@@ -94,6 +94,7 @@ def _patch(resource: Resource, known: Mapping[str, Mapping[str, Any]]) -> dict[s
         "type": resource.type,
         "inputs": inputs,
         "outputs": {
+            **found,
             **inputs,
             _RECORDED: inputs,
             "__initialApiVersion": inputs["apiVersion"],

@@ -120,6 +120,10 @@ def _by_helm(context: Context, _field: Field | None) -> bool:
     return context.helm
 
 
+def _turned_off(_context: Context, field: Field | None) -> bool:
+    return field is not None and field.after == "disabled"
+
+
 def _served_version_goes(_context: Context, field: Field | None) -> bool:
     return field is not None and field.after is ABSENT
 
@@ -185,6 +189,14 @@ RULES: tuple[Rule, ...] = (
         r"spec\.(type|loadBalancerIP|loadBalancerClass|externalIPs|clusterIPs?)(\[.*)?"
         r"|metadata\.annotations\[(lbipam\.cilium\.io|io\.cilium)/.*\]",
         ("changed", "replaced"),
+    ),
+    Rule(
+        "dnssec",
+        "ZoneDnssec",
+        "the domain is bogus for every resolver that validates, as long as the registrar has its DS record: take that "
+        "away first, and wait for its TTL (docs/cloudflare-zone.md)",
+        r"status",
+        when=_turned_off,
     ),
     Rule("class", "Ingress", "class {before} to {after}", r"spec\.ingressClassName", ("changed", "replaced")),
     Rule("class", "IngressClass", "controller {before} to {after}", r"spec\.controller", ("changed", "replaced")),

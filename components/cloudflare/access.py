@@ -14,7 +14,7 @@ import pulumi
 from components.cloudflare.device_posture import device_check
 from components.sdk import cloudflare
 from settings.applications import Published
-from settings.cloudflare.access import Access, Decision, Group, Policy, address, guarded
+from settings.cloudflare.access import Access, Decision, Group, Policy, address, guarded, session_lengths
 
 if TYPE_CHECKING:
     import pulumi_cloudflare
@@ -79,10 +79,10 @@ class AccessPolicies(pulumi.ComponentResource):
             key: device_check(f"{name}-device-{key}", args.account_id, key, check, self)
             for key, check in args.access.device_posture.items()
         }
-        policies = {
-            key: self._policy(f"{name}-policy-{key}", args, key, groups, checks) for key in args.access.policies
-        }
         doors = guarded(args.access, args.published)
+        policies = {
+            key: self._policies(f"{name}-policy-{key}", args, key, groups, checks) for key in args.access.policies
+        }
         applications = {
             door.name: cloudflare.ZeroTrustAccessApplication(
                 f"{name}-application-{door.name}",
@@ -92,7 +92,9 @@ class AccessPolicies(pulumi.ComponentResource):
                 domain=door.domain,
                 session_duration=f"{door.session_hours}h",
                 policies=[
-                    cloudflare.ZeroTrustAccessApplicationPolicyArgs(id=policies[policy].id, precedence=position)
+                    cloudflare.ZeroTrustAccessApplicationPolicyArgs(
+                        id=policies[policy].get(door.session_hours, policies[policy][0]).id, precedence=position
+                    )
                     for position, policy in enumerate(door.policies, start=1)
                 ],
                 app_launcher_visible=False,
@@ -126,28 +128,38 @@ class AccessPolicies(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         ).id
 
-    def _policy(
+    def _policies(
         self,
         resource: str,
         args: AccessPoliciesArgs,
         key: str,
         groups: Mapping[str, pulumi.Output[str]],
         checks: Mapping[str, pulumi.Output[str]],
-    ) -> pulumi.CustomResource:
+    ) -> dict[int, pulumi.CustomResource]:
+        """A policy by the hours that a login by it lasts; the main one is also at 0.
+
+        The length is always sent. The plugin makes 24 hours of none, and a policy's length goes over its application's.
+        """
         policy = args.access.policies[key]
         somewhere = None
         if policy.decision is not Decision.BYPASS and (policy.countries or policy.networks):
             somewhere = self._places(f"{resource}-places", args, key, policy)
-        return cloudflare.ZeroTrustAccessPolicy(
-            resource,
-            account_id=args.account_id,
-            name=f"{key}: {policy.reason}" if policy.reason else key,
-            decision=policy.decision.value,
-            includes=policy_includes(policy, groups),
-            requires=policy_requires(policy, checks, somewhere) or None,
-            session_duration=f"{policy.session_hours}h" if policy.session_hours else None,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        lengths = session_lengths(args.access, guarded(args.access, args.published))[key]
+        shown = f"{key}: {policy.reason}" if policy.reason else key
+        made: dict[int, pulumi.CustomResource] = {
+            hours: cloudflare.ZeroTrustAccessPolicy(
+                resource if hours == lengths[0] else f"{resource}.{hours}h",
+                account_id=args.account_id,
+                name=shown if hours == lengths[0] else f"{shown}, {hours} h",
+                decision=policy.decision.value,
+                includes=policy_includes(policy, groups),
+                requires=policy_requires(policy, checks, somewhere) or None,
+                session_duration=f"{hours}h",
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            for hours in lengths
+        }
+        return {0: made[lengths[0]]} | made
 
     def _places(self, resource: str, args: AccessPoliciesArgs, key: str, policy: Policy) -> pulumi.Output[str]:
         """Countries and networks as a group: requirements must all be met, and nobody is in two countries at once."""

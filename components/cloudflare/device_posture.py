@@ -35,7 +35,8 @@ def _input(
     resource: str, account_id: str, key: str, check: DeviceCheck, parent: pulumi.Resource
 ) -> "pulumi_cloudflare.ZeroTrustDevicePostureRuleInputArgs | None":
     made = cloudflare.ZeroTrustDevicePostureRuleInputArgs
-    platform = check.platform.value if check.platform else None
+    # The platform stands in `matches`. As `operating_system` of the input it would not be read back, and every preview
+    # after a refresh would show it.
     if check.type is CheckType.SERIAL_NUMBER:
         numbers = cloudflare.ZeroTrustList(
             f"{resource}-serial-numbers",
@@ -49,7 +50,7 @@ def _input(
     if check.type is CheckType.DISK_ENCRYPTION:
         return made(require_all=True)
     if check.type is CheckType.FIREWALL:
-        return made(enabled=True, operating_system=platform)
+        return made(enabled=True)
     if check.type is CheckType.OS_VERSION:
-        return made(operating_system=platform, operator=">=", version=check.min_version)
+        return made(operator=">=", version=check.min_version)
     return None

@@ -143,8 +143,14 @@ class PublicDns(pulumi.ComponentResource):
         )
 
     def _record_options(self, after: list[pulumi.Resource] | None = None) -> pulumi.ResourceOptions:
-        # Cloudflare refuses a second record of another type under a name that is taken.
-        return pulumi.ResourceOptions(parent=self, delete_before_replace=True, depends_on=after)
+        return pulumi.ResourceOptions(
+            parent=self,
+            # Cloudflare refuses a second record of another type under a name that is taken.
+            delete_before_replace=True,
+            # The plugin's update of a record with data sends the content of the old data along.
+            replace_on_changes=["data"],
+            depends_on=after,
+        )
 
 
 def _comment(args: PublicDnsArgs) -> str:

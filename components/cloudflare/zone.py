@@ -46,7 +46,11 @@ class ZoneSecurity(pulumi.ComponentResource):
                 zone_id=args.zone_id,
                 setting_id=setting_id,
                 value=value,
-                opts=pulumi.ResourceOptions(parent=self),
+                # Of a value that is an object the plugin's update sends what changed alone, and Cloudflare takes the
+                # rest as off. A create sends all of it, and the plugin's delete does nothing.
+                opts=pulumi.ResourceOptions(
+                    parent=self, replace_on_changes=["value"] if isinstance(value, dict) else None
+                ),
             )
         found = phase_rules(args.zone.rules, args.protected_hosts)
         for phase, rules in found.items():
@@ -61,16 +65,26 @@ class ZoneSecurity(pulumi.ComponentResource):
             )
         self._certificates(name, args)
         self._bots(name, args)
-        if args.zone.tiered_cache is not None:
-            cloudflare.TieredCache(
-                f"{name}-tiered-cache",
-                zone_id=args.zone_id,
-                value="on" if args.zone.tiered_cache else "off",
-                opts=pulumi.ResourceOptions(parent=self),
-            )
+        self._tiered_cache(name, args)
         self.ds_record = self._dnssec(name, args)
         self.phases = pulumi.Output.from_input({phase.value: len(rules) for phase, rules in found.items()})
         self.register_outputs({"phases": self.phases, "ds_record": self.ds_record})
+
+    def _tiered_cache(self, name: str, args: ZoneSecurityArgs) -> None:
+        if args.zone.tiered_cache is None:
+            return
+        value = "on" if args.zone.tiered_cache else "off"
+        # Cloudflare chooses the upper tier ("smart") only where there are tiers.
+        tiers = cloudflare.ArgoTieredCaching(
+            f"{name}-tiers", zone_id=args.zone_id, value=value, opts=pulumi.ResourceOptions(parent=self)
+        )
+        cloudflare.TieredCache(
+            f"{name}-tiered-cache",
+            zone_id=args.zone_id,
+            value=value,
+            # The plugin's delete turns it off; a setting that goes leaves its last value.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[tiers], retain_on_delete=True),
+        )
 
     def _certificates(self, name: str, args: ZoneSecurityArgs) -> None:
         if args.zone.total_tls:
@@ -82,15 +96,23 @@ class ZoneSecurity(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self),
             )
         for key, pack in args.zone.certificate_packs.items():
+            hosts = sorted({args.domain, *pack.hosts})
             cloudflare.CertificatePack(
                 f"{name}-certificate-{key}",
                 zone_id=args.zone_id,
                 type="advanced",
-                hosts=sorted({args.domain, *pack.hosts}),
+                hosts=hosts,
                 certificate_authority=pack.authority.value,
                 validation_method="txt",
                 validity_days=pack.validity_days,
-                opts=pulumi.ResourceOptions(parent=self),
+                cloudflare_branding=False,  # read back by an import; unset next to that, the pack would be replaced
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    # A pack made without it would be replaced for it.
+                    ignore_changes=["cloudflareBranding"],
+                    # The plugin plans nothing when hosts become fewer.
+                    replacement_trigger=hosts,
+                ),
             )
 
     def _bots(self, name: str, args: ZoneSecurityArgs) -> None:
@@ -102,6 +124,7 @@ class ZoneSecurity(pulumi.ComponentResource):
             zone_id=args.zone_id,
             fight_mode=bots.fight_mode,
             ai_bots_protection=bots.ai_bots.value if bots.ai_bots else None,
+            is_robots_txt_managed=bots.managed_robots_txt,
             sbfm_definitely_automated=bots.definitely_automated.value if bots.definitely_automated else None,
             sbfm_likely_automated=bots.likely_automated.value if bots.likely_automated else None,
             sbfm_verified_bots=bots.verified_bots.value if bots.verified_bots else None,
@@ -115,6 +138,8 @@ class ZoneSecurity(pulumi.ComponentResource):
             f"{name}-dnssec",
             zone_id=args.zone_id,
             status="active" if args.zone.dnssec else "disabled",
-            opts=pulumi.ResourceOptions(parent=self),
+            # The plugin's delete disables DNSSEC. While the registrar still has the DS record, the domain is bogus for
+            # every resolver that validates: only `dnssec: false` does that, in the order that the documentation gives.
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
         return dnssec.ds if args.zone.dnssec else pulumi.Output.from_input(None)

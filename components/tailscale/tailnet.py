@@ -39,9 +39,9 @@ class TailnetAccess(pulumi.ComponentResource):
         policy: list[pulumi.Resource] = []
         if args.policy is not None:
             # There is one policy file a tailnet, and everybody's access hangs on it. Created over a file that is not
-            # Tailscale's default, the API answers 412 and nothing changes: it has to be imported, so that the preview
-            # shows what would be lost. No destroy and no setting taken away ever puts the default back, which lets
-            # everybody reach everything.
+            # Tailscale's default, the plugin says "Overwrite Protected" and nothing changes: it has to be imported, so
+            # that the preview shows what would be lost. No destroy and no setting taken away ever puts the default
+            # back, which lets everybody reach everything.
             policy.append(
                 tailscale.Acl(
                     f"{name}-policy",

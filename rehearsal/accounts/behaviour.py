@@ -47,6 +47,8 @@ class Resource:
     """Every argument does."""
     write_only: ClassVar[frozenset[str]] = frozenset()
     """Arguments that the API takes and never returns."""
+    patches: ClassVar[bool] = False
+    """An update may send what changes alone."""
     unordered: ClassVar[frozenset[str]] = frozenset()
     """Lists whose order means nothing."""
 
@@ -56,8 +58,8 @@ class Resource:
 
     def same(self, name: str, old: Any, new: Any) -> bool:
         """Whether two values of an argument mean the same to the cloud."""
-        if old is None and (name in self.write_only or new is False):
-            return True  # not returned by the API, or what absence means
+        if old is None and new is False:
+            return True  # what absence means
         if name in self.unordered and isinstance(old, list) and isinstance(new, list):
             return sorted(map(str, old)) == sorted(map(str, new))
         return bool(old == new)
@@ -73,12 +75,23 @@ class Resource:
     def refuse(self, account: Account, inputs: Mapping[str, Any], own: Record | None) -> None:
         """Raise Refused where the cloud would not take `inputs`; `own` is what they replace in an update."""
 
+    def updated(self, before: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What the cloud has after an update of `before` with `inputs`, as the plugin sends it."""
+        return dict(inputs)
+
+    def returned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What of these arguments the API gives back."""
+        return {name: value for name, value in inputs.items() if name not in self.write_only}
+
+    def refuse_import(self, id_: str) -> None:
+        """Raise Refused where the plugin can't import it."""
+
     def refuse_removal(self, account: Account, record: Record) -> None:
         """Raise Refused where the cloud would not delete it."""
 
-    def remains(self, record: Record) -> bool:
-        """Whether it is still there after it was deleted."""
-        return False
+    def left(self, record: Record) -> Record | None:
+        """What is still there after the plugin's delete; None: nothing."""
+        return None
 
     def untouched(self, identifier: str) -> dict[str, Any] | None:
         """What exists under this id before anybody sets it."""

@@ -11,6 +11,7 @@ import binascii
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rehearsal.accounts.behaviour import Refused, Resource, hex_id, now, uuid_id
@@ -21,6 +22,7 @@ from rehearsal.accounts.wire import Unknown
 TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
 DNS_RECORD = "cloudflare:index/dnsRecord:DnsRecord"
 RULESET = "cloudflare:index/ruleset:Ruleset"
+TIERS = "cloudflare:index/argoTieredCaching:ArgoTieredCaching"
 ACCESS_POLICY = "cloudflare:index/zeroTrustAccessPolicy:ZeroTrustAccessPolicy"
 
 
@@ -54,6 +56,7 @@ class Tunnel(Resource):
     """A tunnel. Its secret goes in and never comes out again."""
 
     replacing = frozenset({"configSrc"})
+    patches = True
     write_only = frozenset({"tunnelSecret"})
 
     def faults(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -155,7 +158,14 @@ class DnsRecord(Resource):
                 values.setdefault(name, now())
             else:
                 values.pop(name, None)
+        if data := inputs.get("data"):
+            values["content"] = " ".join(str(value) for _, value in sorted(data.items()))
         return values
+
+    def updated(self, before: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The plugin sends the content of the old data along, and that counts."""
+        both = before.get("data") and inputs.get("data") and before["type"] == inputs["type"]
+        return {**inputs, "data": before["data"]} if both else dict(inputs)
 
 
 def _host(name: str) -> str:
@@ -205,6 +215,7 @@ class ZoneSetting(Resource):
     """A setting of a zone: it always exists, creating changes it and deleting leaves it."""
 
     replacing = frozenset({"settingId"})
+    patches = True
 
     _VALUES: Mapping[str, frozenset[str]] = {
         "ssl": frozenset({"off", "flexible", "full", "strict", "origin_pull"}),
@@ -225,11 +236,68 @@ class ZoneSetting(Resource):
     def identity(self, inputs: Mapping[str, Any]) -> str:
         return str(inputs["settingId"])
 
-    def remains(self, record: Record) -> bool:
-        return True
+    def updated(self, before: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {**inputs, "value": _changed(before.get("value"), inputs.get("value"))}
+
+    def refuse_import(self, id_: str) -> None:
+        if id_ == "security_header":
+            raise Refused("panic: the plugin can't read a setting that is an object before it knows one; it has ended")
+
+    def left(self, record: Record) -> Record | None:
+        return record
 
     def computed(self, inputs: Mapping[str, Any], own: Record | None, schema: Schema) -> dict[str, Any]:
         return {"editable": True, "modifiedOn": now()}
+
+
+def _changed(before: Any, value: Any) -> Any:
+    """Of an object what has changed, as the plugin's update sends it."""
+    if not (isinstance(before, dict) and isinstance(value, dict)):
+        return value
+    return {key: _changed(before.get(key), each) for key, each in value.items() if before.get(key) != each}
+
+
+class OfZone(Resource):
+    """What a zone has one of, always. Deleting gives it the values `deleted`, and without those leaves it as it is."""
+
+    patches = True
+
+    def __init__(self, **deleted: Any) -> None:
+        self._deleted = deleted
+
+    def identity(self, inputs: Mapping[str, Any]) -> str:
+        return str(inputs["zoneId"])
+
+    def left(self, record: Record) -> Record | None:
+        return replace(record, inputs=record.inputs | self._deleted)
+
+
+class SmartTieredCache(OfZone):
+    """Which location is the upper tier is Cloudflare's choice, where there are tiers."""
+
+    def refuse(self, account: Account, inputs: Mapping[str, Any], own: Record | None) -> None:
+        tiers = account.find(TIERS, inputs["zoneId"], inputs["zoneId"])
+        if inputs["value"] == "on" and (tiers is None or tiers.inputs["value"] != "on"):
+            raise Refused("400 Bad Request: smart tiered cache needs tiered caching to be on")
+
+
+class BotManagement(OfZone):
+    """The defense against robots. The plugin always sends whether Cloudflare keeps robots.txt: no, unless told."""
+
+    def computed(self, inputs: Mapping[str, Any], own: Record | None, schema: Schema) -> dict[str, Any]:
+        managed = inputs.get("isRobotsTxtManaged", False)
+        return super().computed(inputs, own, schema) | {"isRobotsTxtManaged": managed}
+
+
+class CertificatePack(Resource):
+    """A certificate at the edge: any change is a new order, but for hosts that the old one covers."""
+
+    all_replacing = True
+
+    def same(self, name: str, old: Any, new: Any) -> bool:
+        if name == "hosts" and isinstance(old, list) and isinstance(new, list):
+            return set(map(str, new)) <= set(map(str, old))
+        return bool(old == new)
 
 
 class AccessResource(Resource):
@@ -237,6 +305,15 @@ class AccessResource(Resource):
 
     def identity(self, inputs: Mapping[str, Any]) -> str:
         return uuid_id()
+
+
+class DevicePosture(AccessResource):
+    """A check of devices. Its operating system is that of `matches`; the one of `input` is not given back."""
+
+    def returned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().returned(inputs)
+        asked = {name: value for name, value in (inputs.get("input") or {}).items() if name != "operatingSystem"}
+        return {**found, "input": asked} if "input" in found else found
 
 
 class AccessApplication(AccessResource):
@@ -268,7 +345,8 @@ class AccessPolicy(AccessResource):
         yield from _one_of(inputs, "decision", frozenset({"allow", "deny", "non_identity", "bypass"}))
 
     def computed(self, inputs: Mapping[str, Any], own: Record | None, schema: Schema) -> dict[str, Any]:
-        return super().computed(inputs, own, schema) | {"appCount": 0, "reusable": True}
+        lasts = inputs.get("sessionDuration") or "24h"  # the plugin's own default, which it sends
+        return super().computed(inputs, own, schema) | {"appCount": 0, "reusable": True, "sessionDuration": lasts}
 
 
 def tunnel_token(account: Account, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,11 +366,17 @@ RESOURCES: Mapping[str, Resource] = {
     DNS_RECORD: DnsRecord(),
     RULESET: Ruleset(),
     "cloudflare:index/zoneSetting:ZoneSetting": ZoneSetting(),
+    "cloudflare:index/certificatePack:CertificatePack": CertificatePack(),
+    "cloudflare:index/zoneDnssec:ZoneDnssec": OfZone(status="disabled"),
+    "cloudflare:index/tieredCache:TieredCache": SmartTieredCache(value="off"),
+    TIERS: OfZone(),
+    "cloudflare:index/totalTls:TotalTls": OfZone(),
+    "cloudflare:index/botManagement:BotManagement": BotManagement(),
     "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication": AccessApplication(),
     ACCESS_POLICY: AccessPolicy(),
     "cloudflare:index/zeroTrustAccessGroup:ZeroTrustAccessGroup": _access,
     "cloudflare:index/zeroTrustAccessIdentityProvider:ZeroTrustAccessIdentityProvider": _access,
-    "cloudflare:index/zeroTrustDevicePostureRule:ZeroTrustDevicePostureRule": _access,
+    "cloudflare:index/zeroTrustDevicePostureRule:ZeroTrustDevicePostureRule": DevicePosture(),
 }
 FUNCTIONS: Mapping[str, Callable[[Account, Mapping[str, Any]], dict[str, Any]]] = {
     "cloudflare:index/getZeroTrustTunnelCloudflaredToken:getZeroTrustTunnelCloudflaredToken": tunnel_token,

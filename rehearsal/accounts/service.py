@@ -20,6 +20,7 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from rehearsal.accounts import cloudflare, tailscale
 from rehearsal.accounts.behaviour import CHANGED, GENERIC, Refused, Resource
 from rehearsal.accounts.differences import differences
+from rehearsal.accounts.encoder import Encoder
 from rehearsal.accounts.sdk_schema import PROJECT, Schema, Sdk, UnknownResourceError
 from rehearsal.accounts.store import AFTER_CREATE, FAULTS, NO_ANSWER_SECONDS, Account, Accounts, Record, scope_of
 from rehearsal.accounts.wire import UNKNOWN, Secret, Unknown, decode, encode, marked, plain
@@ -70,6 +71,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self, sdk: Sdk, accounts: Accounts | None) -> None:
         self._sdk = sdk
         self._accounts = accounts
+        self._encoder = Encoder()
         self._title = f"the stand-in for the {sdk.name} plugin"
 
     # What the plugin is
@@ -168,6 +170,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         behaviour = _behaviour(token)
         with accounts.transaction() as account:
             values = plain(inputs)
+            self._encoder.write(behaviour, None, values)
             behaviour.refuse(account, values, None)
             record = behaviour.record(token, values, None, schema)
             account.put(record)
@@ -192,11 +195,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             own = account.find(token, request.id, scope_of(plain(old)))
             if own is None:
                 raise Refused(f"404 Not Found: {token} {request.id} is gone; `pulumi refresh` notes that")
+            self._encoder.write(behaviour, plain(old), plain(inputs))
             values = {name: own.inputs[name] for name in behaviour.write_only if name in own.inputs} | plain(inputs)
             behaviour.refuse(account, values, own)
-            record = behaviour.record(token, values, own, schema)
+            record = behaviour.record(token, behaviour.updated(own.inputs, values), own, schema)
             account.put(record)
-        return provider_pb2.UpdateResponse(properties=_struct(_state(record, inputs, schema)))
+        said = replace(record, inputs=values)  # the plugin takes what it has sent for what there is
+        return provider_pb2.UpdateResponse(properties=_struct(_state(said, inputs, schema)))
 
     @_answered
     def Delete(self, request: Any, context: Any) -> Any:
@@ -208,8 +213,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             record = account.find(token, request.id, scope_of(old))
             if record:  # one that is gone already is what was wanted
                 behaviour.refuse_removal(account, record)
-                if not behaviour.remains(record):
-                    account.remove(record)
+                account.remove(record)
+                if left := behaviour.left(record):
+                    account.put(left)
         return empty_pb2.Empty()
 
     @_answered
@@ -223,11 +229,12 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         id_ = request.id
         if not request.properties.fields:
             scope, id_ = behaviour.import_key(id_, schema)
+            behaviour.refuse_import(id_)
         with accounts.transaction() as account:
             record = _found(account, behaviour, token, scope, id_)
         if record is None:
             return provider_pb2.ReadResponse()
-        returned = {name: value for name, value in record.inputs.items() if name not in behaviour.write_only}
+        returned = behaviour.returned(record.inputs)
         kept = {name: old_inputs[name] for name in behaviour.write_only if name in old_inputs}
         inputs = marked(returned, old_inputs or old) | kept
         state = _state(replace(record, inputs=plain(inputs)), old | inputs, schema)

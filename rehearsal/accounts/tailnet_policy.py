@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,13 @@ def parse(text: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise PolicyError("the policy must be an object")
     return document
+
+
+def written(text: str) -> list[str]:
+    """What is written in a document, as the plugin compares it: comments and order count, white space does not."""
+    words = re.findall(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|[^\s"/{}\[\],:]+|\S', text, re.DOTALL)
+    ends = [*words[1:], ""]
+    return [word.rstrip() for word, after in zip(words, ends, strict=True) if word != "," or after not in {"]", "}"}]
 
 
 def _as_json(text: str) -> str:

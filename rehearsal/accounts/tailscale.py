@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from rehearsal.accounts import tailnet_policy
@@ -30,17 +32,14 @@ class Policy(Resource):
     def faults(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         text = inputs.get("acl")
         if isinstance(text, str):
-            try:
-                tailnet_policy.parse(text)
+            try:  # the plugin has the API judge it in the preview
+                tailnet_policy.judge(text)
             except tailnet_policy.PolicyError as error:
                 yield "acl", str(error)
 
     def same(self, name: str, old: Any, new: Any) -> bool:
         if name == "acl" and isinstance(old, str) and isinstance(new, str):
-            try:
-                return tailnet_policy.parse(old) == tailnet_policy.parse(new)
-            except tailnet_policy.PolicyError:
-                return old == new
+            return tailnet_policy.written(old) == tailnet_policy.written(new)
         return super().same(name, old, new)
 
     def identity(self, inputs: Mapping[str, Any]) -> str:
@@ -49,28 +48,31 @@ class Policy(Resource):
     def refuse(self, account: Account, inputs: Mapping[str, Any], own: Record | None) -> None:
         if own is None and not inputs.get("overwriteExistingContent") and not _is_default(policy_of(account)):
             raise Refused(
-                "You seem to be trying to overwrite a non-default policy with a tailscale_acl resource. Before doing "
-                "this, please import your existing policy, with the id acl (precondition failed, invalid old hash "
-                "(412))"
+                "Overwrite Protected: You are trying to overwrite a non-default policy. Please import the ACL first or "
+                "set overwrite_existing_content = true."
             )
         try:
             tailnet_policy.judge(inputs["acl"])
         except tailnet_policy.PolicyError as error:
             raise Refused(f"400 Bad Request: {error}") from None
 
-    def remains(self, record: Record) -> bool:
-        return not record.inputs.get("resetAclOnDestroy")
+    def left(self, record: Record) -> Record | None:
+        return None if record.inputs.get("resetAclOnDestroy") else record
 
     def untouched(self, identifier: str) -> dict[str, Any] | None:
         return {"acl": tailnet_policy.DEFAULT} if identifier == "acl" else None
 
 
 class Singleton(Resource):
-    """A setting of the tailnet that always exists: creating sets it."""
+    """A setting of the tailnet that always exists: creating sets it, deleting gives it the values `deleted`.
 
-    def __init__(self, id_: str, unordered: str = "") -> None:
+    Without those deleting leaves it as it is.
+    """
+
+    def __init__(self, id_: str, unordered: str = "", deleted: Mapping[str, Any] = MappingProxyType({})) -> None:
         self._id = id_
         self._unordered = unordered
+        self._deleted = deleted
 
     def same(self, name: str, old: Any, new: Any) -> bool:
         if name == self._unordered and isinstance(old, list) and isinstance(new, list):
@@ -79,6 +81,9 @@ class Singleton(Resource):
 
     def identity(self, inputs: Mapping[str, Any]) -> str:
         return self._id
+
+    def left(self, record: Record) -> Record | None:
+        return replace(record, inputs=record.inputs | dict(self._deleted))
 
 
 class SplitDns(Resource):
@@ -126,9 +131,9 @@ class Key(Resource):
 
 RESOURCES: Mapping[str, Resource] = {
     ACL: Policy(),
-    "tailscale:index/dnsPreferences:DnsPreferences": Singleton("dns_preferences"),
+    "tailscale:index/dnsPreferences:DnsPreferences": Singleton("dns_preferences", deleted={"magicDns": False}),
     "tailscale:index/dnsNameservers:DnsNameservers": Singleton("dns_nameservers"),
-    "tailscale:index/dnsSearchPaths:DnsSearchPaths": Singleton("dns_search_paths"),
+    "tailscale:index/dnsSearchPaths:DnsSearchPaths": Singleton("dns_search_paths", deleted={"searchPaths": []}),
     "tailscale:index/dnsConfiguration:DnsConfiguration": Singleton("dns_configuration"),
     "tailscale:index/tailnetSettings:TailnetSettings": Singleton("tailnet_settings"),
     "tailscale:index/contacts:Contacts": Singleton("contacts"),

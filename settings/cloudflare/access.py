@@ -87,7 +87,7 @@ class Policy(Model):
         examples=[["managed"]],
     )
     session_hours: Hours | None = Field(
-        default=None, description="how long a login lasts; that of the application when unset"
+        default=None, description="how long a login lasts; that of each application when unset"
     )
 
     def problems(self) -> Iterator[Problem]:
@@ -250,6 +250,22 @@ def guarded(access: Access, published: list[Published]) -> list[Guarded]:
             for name, each in sorted(access.applications.items())
         ),
     ]
+
+
+def session_lengths(access: Access, doors: list[Guarded]) -> dict[str, tuple[int, ...]]:
+    """How long logins by each policy last, in hours: as it says, else as each of the applications that use it.
+
+    The first is the main one: that of most applications. Without a length of its own, a policy has several where its
+    applications differ.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for name, policy in access.policies.items():
+        used = {door.session_hours for door in doors if name in door.policies}
+        if policy.session_hours or policy.decision is not Decision.ALLOW or not used:
+            found[name] = (policy.session_hours or access.session_hours,)
+        else:
+            found[name] = tuple(sorted(used, key=lambda hours: (hours != access.session_hours, hours)))
+    return found
 
 
 def protected_hosts(access: Access, published: list[Published]) -> list[str]:

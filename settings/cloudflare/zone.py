@@ -175,6 +175,11 @@ class Bots(Model):
         description="collectors for language models: `block`, `only_on_ad_pages`, `disabled`",
         examples=["block"],
     )
+    managed_robots_txt: bool = Field(
+        default=False,
+        description="let Cloudflare put rules for collectors in front of your robots.txt; with `bots` it is never left "
+        "alone: the provider always sends it",
+    )
     definitely_automated: BotAction | None = Field(
         default=None,
         description=f"robots for certain: {BOT_ACTIONS}; Pro plan and above",
@@ -192,7 +197,9 @@ class Bots(Model):
     )
 
     def problems(self) -> Iterator[Problem]:
-        if all(getattr(self, name) is None for name in type(self).model_fields):
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        asked = {name for name, value in given.items() if value is not None} - {"managed_robots_txt"}
+        if not asked | (self.model_fields_set & {"managed_robots_txt"}):
             yield Problem("", {}, "changes nothing", {"aiBots": "block"})
 
 

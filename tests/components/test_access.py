@@ -49,6 +49,7 @@ def test_spec_grafana_admin_is_for_staff_with_a_second_factor() -> None:
         "decision": "allow",
         "includes": [{"emailDomain": {"domain": "example.com"}}],
         "requires": [{"authMethod": {"authMethod": "mfa"}}],
+        "sessionDuration": "24h",
     }
 
 

@@ -120,7 +120,7 @@ def test_group_of_nobody_is_refused() -> None:
         (
             {"type": "firewall", "platform": "mac"},
             {
-                "input": {"enabled": True, "operatingSystem": "mac"},
+                "input": {"enabled": True},
                 "matches": [{"platform": "mac"}],
                 "schedule": "5m",
             },
@@ -128,7 +128,7 @@ def test_group_of_nobody_is_refused() -> None:
         (
             {"type": "os_version", "platform": "windows", "minVersion": "10.0.19045"},
             {
-                "input": {"operatingSystem": "windows", "operator": ">=", "version": "10.0.19045"},
+                "input": {"operator": ">=", "version": "10.0.19045"},
                 "matches": [{"platform": "windows"}],
                 "schedule": "5m",
             },

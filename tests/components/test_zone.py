@@ -138,7 +138,12 @@ def test_what_is_not_in_the_settings_is_left_alone() -> None:
 
 def test_robots_are_dealt_with_as_far_as_the_settings_say() -> None:
     (bots,) = of_type(zone(bots={"fightMode": True, "aiBots": "block"}), "BotManagement")
-    assert bots.inputs == {"zoneId": ZONE_ID, "fightMode": True, "aiBotsProtection": "block"}
+    assert bots.inputs == {
+        "zoneId": ZONE_ID,
+        "fightMode": True,
+        "aiBotsProtection": "block",
+        "isRobotsTxtManaged": False,
+    }
     assert_arguments_fit(bots)
 
 
@@ -150,6 +155,7 @@ def test_paid_plans_defense_against_robots_is_set_by_kind() -> None:
         "sbfmDefinitelyAutomated": "block",
         "sbfmLikelyAutomated": "managed_challenge",
         "sbfmVerifiedBots": "allow",
+        "isRobotsTxtManaged": False,
     }
     assert_arguments_fit(bots)
 
@@ -234,6 +240,7 @@ def test_certificate_pack_holds_the_domain_and_its_names_in_order() -> None:
         "hosts": ["*.a.example.com", "*.apps.example.com", "example.com"],
         "certificateAuthority": "google",
         "validationMethod": "txt",
+        "cloudflareBranding": False,
         "validityDays": 90,
     }
     assert_arguments_fit(pack)
