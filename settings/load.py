@@ -146,4 +146,4 @@ def _kubeconfig(settings: Settings) -> Iterator[Problem]:
     """A kubeconfig that is named must be there; the provider would say so in the middle of an update only."""
     path = settings.kubernetes.kubeconfig
     if path and not Path(path).is_file():
-        yield Problem("kubernetes.kubeconfig", path, "is not a file", "the path of a kubeconfig, or without this key")
+        yield Problem("kubernetes.kubeconfig", path, "is not a file", WITHOUT)

@@ -25,10 +25,13 @@ class L2Announcements(Model):
 
     def problems(self) -> Iterator[Problem]:
         if not self.lease_retry_period_seconds < self.lease_renew_deadline_seconds < self.lease_duration_seconds:
-            value = (self.lease_retry_period_seconds, self.lease_renew_deadline_seconds, self.lease_duration_seconds)
-            reason = "the lease needs retry period < renew deadline < duration, else it is lost while being renewed"
+            retry, renew = self.lease_retry_period_seconds, self.lease_renew_deadline_seconds
+            reason = (
+                f"the lease needs retry period ({retry}) < renew deadline ({renew}) < duration, such as 2, 5 and 15, "
+                "else it is lost while being renewed"
+            )
             because = ("leaseRenewDeadlineSeconds", "leaseRetryPeriodSeconds")
-            yield Problem("leaseDurationSeconds", value, reason, "2, 5 and 15 seconds", because)
+            yield Problem("leaseDurationSeconds", self.lease_duration_seconds, reason, max(renew + 10, 15), because)
 
 
 class BgpPeer(Model):

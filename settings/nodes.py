@@ -10,6 +10,7 @@ from itertools import islice
 from pydantic import Field
 
 from settings.fields import (
+    WITHOUT,
     Address,
     DnsLabel,
     InterfaceName,
@@ -238,7 +239,7 @@ class Physical(Model):
             else:
                 owners[address] = key
                 continue
-            yield Problem(key, str(address), reason, str(next(free, "an address of a larger physical.subnet")))
+            yield Problem(key, str(address), reason, str(next(free, WITHOUT)))
 
     def _shared_macs(self) -> Iterator[Problem]:
         owners: dict[str, str] = {}
@@ -247,5 +248,5 @@ class Physical(Model):
                 key = f"nodes.{name}.mac" if position == 0 else f"nodes.{name}.bond.macs"
                 if mac in owners:
                     reason = f"is already the MAC address of physical.{owners[mac]}"
-                    yield Problem(key, mac, reason, "the address printed on this machine's card")
+                    yield Problem(key, mac, reason, "00:00:5e:00:53:01")
                 owners.setdefault(mac, f"nodes.{name}")

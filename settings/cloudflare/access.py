@@ -15,6 +15,7 @@ from settings.applications import Published, WildcardPath
 from settings.cloudflare.device_posture import DeviceCheck
 from settings.cloudflare.rules import CountryCode
 from settings.fields import WITHOUT, DnsLabel, DomainName, Form, Model, Network, Problem, below
+from settings.parsing import nearest_key
 
 MailAddress = Annotated[
     str,
@@ -98,7 +99,7 @@ class Policy(Model):
         if self.everyone and (self.decision is not Decision.BYPASS or not self.reason):
             reason = "makes the application public, which takes decision: bypass and a reason"
             because = ("decision", "reason")
-            yield Problem("everyone", True, reason, "false, and emails, emailDomains or groups", because)
+            yield Problem("everyone", True, reason, False, because)
         if self.reason and not self.everyone:
             reason = "would have no effect: it is for everyone"
             yield Problem("reason", self.reason, reason, WITHOUT, because=("everyone",))
@@ -197,14 +198,14 @@ class Access(Model):
         if len(set(names)) < len(names):
             yield Problem(key, list(names), "names a policy twice", list(dict.fromkeys(names)))
         if names and not unknown and all(self.policies[name].decision is Decision.DENY for name in names):
-            reason, example = "lets nobody in: every policy denies", "a policy with decision allow as well"
+            reason, example = "lets nobody in: every policy denies", WITHOUT
             yield Problem(key, list(names), reason, example, because=("policies",))
 
 
 def _unknown(key: str, names: Sequence[str], where: str, known: Mapping[str, object]) -> Iterator[Problem]:
     for name in names:
         if name not in known:
-            example = ", ".join(sorted(known)) or f"an entry of cloudflare.access.{where}"
+            example = [nearest_key(name, known) or next(iter(known))] if known else WITHOUT
             yield Problem(key, name, f"is no entry of cloudflare.access.{where}", example, because=(where,))
 
 

@@ -178,6 +178,6 @@ class PublicDnsSettings(Model):
             yield from below(f"records.{key}", record.problems())
             first = seen.setdefault((record.name, record.type, record.content), key)
             if first != key:
-                yield Problem(f"records.{key}", record.content, f"is the record {first} again", "without this record")
+                yield Problem(f"records.{key}", record.content, f"is the record {first} again", WITHOUT)
         if self.external_dns:
             yield from below("externalDns", self.external_dns.problems())

@@ -210,7 +210,7 @@ class Tunnel(Model):
             reason = (
                 f"works over QUIC only, and transport is {self.transport.value}: there would be no fallback to HTTP/2"
             )
-            yield Problem("postQuantum", True, reason, "false, or transport: quic", because=("transport",))
+            yield Problem("postQuantum", True, reason, False, because=("transport",))
         owners: dict[tuple[str, str | None], int] = {}
         for index, rule in enumerate(self.rules):
             yield from below(f"rules[{index}]", rule.problems())
@@ -218,6 +218,6 @@ class Tunnel(Model):
             if first is not None:
                 reason = f"is never reached: cloudflare.tunnel.rules[{first}] takes the same requests before it"
                 because = (f"rules[{first}]", f"rules[{index}]")
-                yield Problem(f"rules[{index}].host", rule.host, reason, "another host or path", because)
+                yield Problem(f"rules[{index}].host", rule.host, reason, WITHOUT, because)
             owners.setdefault((rule.host, rule.path), index)
         yield from below("resources", self.resources.problems())

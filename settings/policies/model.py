@@ -149,7 +149,8 @@ class HttpRule(Model):
                 yield Problem(key, value, reason, "/api/v1/.*")
         for name, value in self.headers.items():
             if not value.isprintable() or value != value.strip():
-                yield Problem(f"headers.{name}", value, "has control characters or outer white space", "a value")
+                printable = "".join(filter(str.isprintable, value)).strip()
+                yield Problem(f"headers.{name}", value, "has control characters or outer white space", printable)
 
 
 class Flow(Model):

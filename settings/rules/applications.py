@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from settings.applications import MOST_CONNECTIONS, MOST_REQUESTS, TAILSCALE_CLASS, Published, covered_by_wildcard
 from settings.fields import WITHOUT, Problem, known, readable
+from settings.parsing import nearest_key
 from settings.stack import Settings
 
 
@@ -16,7 +17,7 @@ def classes(settings: Settings) -> Iterator[Problem]:
             off = chosen == TAILSCALE_CLASS
             needed = "needs the Tailscale operator, and tailscale.enabled is false"
             reason = needed if off else "is no class of ingress.classes"
-            example = " or ".join(known) or "a class of ingress.classes"
+            example = nearest_key(chosen, known) or next(iter(known), "internal")
             key, because = f"applications.{application.name}.ingressClass", ("ingress.classes", "tailscale.enabled")
             yield Problem(key, chosen, reason, example, because)
 

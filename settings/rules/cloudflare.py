@@ -58,14 +58,17 @@ def origin_certificate(settings: Settings) -> Iterator[Problem]:
     certificate = settings.ingress.default_certificate(name)
     if certificate is None:
         reason = "leaves the controller behind the tunnel with a self-signed certificate, which cloudflared refuses"
-        yield Problem(key, None, reason, "letsencrypt, or defaultCertificate with the Secret of one", because)
+        yield Problem(key, None, reason, "letsencrypt", because)
     if tunnel.origin_ca_secret:
         return
     letsencrypt = settings.certificates.letsencrypt
     staging = letsencrypt is not None and letsencrypt.environment is Environment.STAGING
     if issuer is CertificateIssuer.LETSENCRYPT and staging:
-        reason = "gives the controller behind the tunnel a certificate that nobody trusts: cloudflared would refuse it"
-        example = "production; until then cloudflare.enabled: false, or cloudflare.tunnel.originCaSecret"
+        reason = (
+            "gives the controller behind the tunnel a certificate that nobody trusts: cloudflared would refuse it, "
+            "unless cloudflare.tunnel.originCaSecret names its authority"
+        )
+        example = "production"
         yield Problem("certificates.letsencrypt.environment", "staging", reason, example, because)
     if issuer is CertificateIssuer.INTERNAL_CA and certificate:
         namespace = certificate.partition("/")[0]

@@ -52,7 +52,7 @@ def zones(settings: Settings) -> Iterator[Problem]:
         return
     coredns, gateway = discovery.coredns, discovery.lan_dns
     for zone in coredns.zones:
-        key, example = f"discovery.coredns.zones.{zone}", "another zone, such as home.arpa"
+        key, example = f"discovery.coredns.zones.{zone}", "home.arpa"
         if _under(zone, coredns.cluster_domain):
             reason = f"is in the cluster's own domain {coredns.cluster_domain}, which CoreDNS answers from the API"
             yield Problem(key, zone, reason, example, because=("discovery.coredns.clusterDomain",))

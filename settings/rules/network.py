@@ -288,7 +288,7 @@ def ingress_classes(settings: Settings) -> Iterator[Problem]:
     """Class names are free to use, and a LoadBalancer class has its fixed address."""
     for name, controller in settings.ingress.classes.items():
         if name in RESERVED_CLASSES:
-            yield Problem(f"ingress.classes.{name}", name, RESERVED_CLASSES[name], "another name, such as internal")
+            yield Problem(f"ingress.classes.{name}", name, RESERVED_CLASSES[name], "internal")
         fixed = name in settings.load_balancer.addresses
         if controller.service_type is ServiceType.LOAD_BALANCER and not fixed:
             reason = f"needs loadBalancer.addresses.{name}, else the controller's address changes with the pool's order"

@@ -24,7 +24,7 @@ def namespaces(settings: Settings) -> Iterator[Problem]:
     for name in policies.namespaces:
         key = f"networkPolicies.namespaces.{name}"
         if reason := SYSTEM_NAMESPACES.get(name):
-            yield Problem(key, name, reason, "a namespace of its own, such as production")
+            yield Problem(key, name, reason, "production")
         elif policies.enabled and name == settings.monitoring.namespace and policies.namespaces[name].default_deny:
             reason = "is where Prometheus runs; a default deny would stop it from scraping anything"
             yield Problem(f"{key}.defaultDeny", True, reason, False, because=("monitoring.namespace",))
@@ -44,8 +44,11 @@ def flow_ends(settings: Settings) -> Iterator[Problem]:
             key = f"networkPolicies.namespaces.{name}.flows.{flow_name}"
             source, destination = flows.ends(name, flow)
             if name not in {source.namespace, destination.namespace}:
-                reason = f"is neither the source's nor the destination's namespace, so {name} is the wrong place"
-                yield Problem(key, name, reason, f"the flow under namespaces.{destination.namespace}")
+                reason = (
+                    f"is neither the source's nor the destination's namespace, so {name} is the wrong place: it "
+                    f"belongs under {destination.namespace}"
+                )
+                yield Problem(key, name, reason, WITHOUT)
             same = (*_sorted(source), *_sorted(destination), flow.port, flow.protocol)
             first = owners.setdefault(same, key)
             if first != key:

@@ -31,7 +31,7 @@ def connector_routes(settings: Settings) -> Iterator[Problem]:
     if not settings.tailscale.enabled or connector is None:
         return
     for route in connector.routes:
-        key, example = "tailscale.connector.routes", "single addresses, such as 192.168.1.103/32"
+        key, example = "tailscale.connector.routes", ["192.168.1.103/32"]
         if route.overlaps(TAILSCALE_ADDRESSES):
             reason = f"overlaps {TAILSCALE_ADDRESSES}, the addresses of the tailnet's own devices"
             yield Problem(key, str(route), reason, example)
@@ -60,13 +60,13 @@ def split_dns(settings: Settings) -> Iterator[Problem]:
         return
     if not settings.discovery.enabled:
         reason = f"asks {address}, where nothing answers: discovery.enabled is false"
-        yield Problem(key, value, reason, "without this key, or discovery.enabled: true", ("discovery.enabled",))
+        yield Problem(key, value, reason, WITHOUT, ("discovery.enabled",))
     connector = tailscale.connector
     routes = advertised_routes(connector, settings.load_balancer, settings.cluster) if connector else []
     if not tailscale.tailnet.split_dns.reachable and not any(address in route for route in routes):
         reason = f"asks {address}, which no route of tailscale.connector leads to"
         because = ("tailscale.connector", "loadBalancer.addresses", "cluster.serviceCidr")
-        yield Problem(key, value, reason, f"tailscale.connector.addresses with {GATEWAY}, or reachable: true", because)
+        yield Problem(key, value, reason, {**value, "reachable": True}, because)
     policy = tailscale.tailnet.policy
     if policy and not any(grant.opens(address, "udp", 53) for grant in policy.grants.values()):
         grant = {"src": ["autogroup:member"], "dst": [str(address)], "ip": ["53"]}

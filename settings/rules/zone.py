@@ -63,7 +63,7 @@ def _beyond_plan(plan: Plan, zone: Zone) -> Iterator[Problem]:
             yield Problem(f"cloudflare.zone.{paid.key}", paid.value, reason, paid.example)
     if zone.bots and zone.bots.fight_mode and plan is not Plan.FREE:
         reason = f"is the free plan's, and cloudflare.plan is {plan.value}, which has definitelyAutomated instead"
-        yield Problem("cloudflare.zone.bots.fightMode", True, reason, "definitelyAutomated: managed_challenge")
+        yield Problem("cloudflare.zone.bots.fightMode", True, reason, WITHOUT)
     yield from readable(
         _counts(plan, zone.rules),
         _edge_ttl(plan, zone.rules),
@@ -87,7 +87,7 @@ def _paid_settings(zone: Zone) -> Iterator[Paid]:
     if polish and polish is not Polish.OFF:
         yield Paid("settings.polish", polish.value, Plan.PRO, "off")
     if bots and bots.definitely_automated:
-        yield Paid("bots.definitelyAutomated", bots.definitely_automated.value, Plan.PRO, "fightMode: true")
+        yield Paid("bots.definitelyAutomated", bots.definitely_automated.value, Plan.PRO, WITHOUT)
     if bots and bots.verified_bots:
         yield Paid("bots.verifiedBots", bots.verified_bots.value, Plan.PRO, WITHOUT)
     if bots and bots.likely_automated:
@@ -120,7 +120,7 @@ def _paid_rules(rules: Rules) -> Iterator[Paid]:
         key = f"rules.rateLimits.{name}"
         if limit.hosts:
             what = "in a rate limit, where the free plan knows the path only, is"
-            yield Paid(f"{key}.hosts", list(limit.hosts), Plan.PRO, "pathPrefix alone", what)
+            yield Paid(f"{key}.hosts", list(limit.hosts), Plan.PRO, WITHOUT, what)
         if limit.challenges and limit.timeout_seconds:
             what = "for a challenge, which has no duration otherwise, is"
             yield Paid(f"{key}.timeoutSeconds", limit.timeout_seconds, Plan.ENTERPRISE, WITHOUT, what)
@@ -171,8 +171,11 @@ def _rate_limit(key: str, limit: RateLimit, plan: Plan) -> Iterator[Problem]:
         period = max((each for each in possible if each <= limit.period_seconds), default=possible[0])
         # Rounded up: the same rate, and never a limit of nothing.
         requests = -(-limit.requests * period // limit.period_seconds)
-        reason = f"is no period of the {plan.value} plan, which counts over {_listed(possible)} s"
-        yield Problem(f"{key}.periodSeconds", limit.period_seconds, reason, f"{period}, with requests: {requests}")
+        reason = (
+            f"is no period of the {plan.value} plan, which counts over {_listed(possible)} s: requests would be "
+            f"{requests} in {period} s"
+        )
+        yield Problem(f"{key}.periodSeconds", limit.period_seconds, reason, period)
     durations = [duration for duration in TIMEOUTS if duration <= LONGEST_TIMEOUT[plan]]
     if limit.timeout_seconds and limit.timeout_seconds not in durations and not limit.challenges:
         reason = f"is no duration of the {plan.value} plan, which blocks for {_listed(durations)} s"
@@ -202,7 +205,7 @@ def rule_hosts(settings: Settings) -> Iterator[Problem]:
         for host in hosts:
             if not _under(host, domain):
                 reason = f"lies outside cluster.domain {domain}, the zone of these rules"
-                yield Problem(f"cloudflare.zone.{key}", host, reason, f"app.{domain}")
+                yield Problem(f"cloudflare.zone.{key}", host, reason, [f"app.{domain}"])
 
 
 def blocked_paths(settings: Settings) -> Iterator[Problem]:
@@ -215,11 +218,13 @@ def blocked_paths(settings: Settings) -> Iterator[Problem]:
     for application in behind:
         for path in blocked.paths:
             if application.host not in protected and application.path.lower().startswith(path.lower()):
-                reason = f"is blocked by {path} of cloudflare.zone.rules.blockedPaths, and nothing guards it"
+                reason = (
+                    f"is blocked by {path} of cloudflare.zone.rules.blockedPaths, and no policy in access guards it"
+                )
                 key = f"applications.{application.name}.path"
                 guards = (f"applications.{application.name}", "cloudflare.access")
                 because = (*guards, "cloudflare.zone.rules.blockedPaths", "cloudflare.tunnel.ingressClass")
-                yield Problem(key, application.path, reason, "another path, or access: [a policy]", because)
+                yield Problem(key, application.path, reason, "/app", because)
 
 
 def edge_certificates(settings: Settings) -> Iterator[Problem]:
@@ -301,7 +306,7 @@ def access_applications(settings: Settings) -> Iterator[Problem]:
             reason = f"is guarded by {first} already"
             shown = address(door.host, door.path)
             key = f"cloudflare.access.applications.{door.name}.path"
-            yield Problem(key, shown, reason, "another path", because=(f"applications.{first}",))
+            yield Problem(key, shown, reason, "/app", because=(f"applications.{first}",))
 
 
 def _behind_tunnel(settings: Settings) -> list[Published]:

@@ -231,7 +231,7 @@ class Policy(Model):
             yield from below(f"tests.{name}", test.problems())
         for key, used in self.used("group:"):
             if used not in self.groups:
-                example = {used: ["someone@example.com"]}
+                example = [next(iter(self.groups), "autogroup:member")]
                 yield Problem(key, used, "has no entry in groups", example, because=("groups",))
         if self.grants and not self.tests and not generated_tests(self):
             reason = (

@@ -108,7 +108,8 @@ def test_refused_rate_limit_is_converted_in_the_example() -> None:
     layers = edge_settings(zone("pro", **limited(periodSeconds=60)))
     free = replace(layers, cloudflare=layers.cloudflare.model_copy(update={"plan": Plan.FREE}))
     (problem,) = plan_limits(free)
-    assert problem.example == "10, with requests: 17"
+    assert problem.example == 10
+    assert "requests would be 17 in 10 s" in problem.reason
     assert "counts over 10 s" in problem.reason
 
 

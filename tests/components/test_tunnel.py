@@ -191,7 +191,7 @@ def test_catch_all_is_last_and_alone_whatever_rules_come_before(rules: list[Tunn
         ({"path": "("}, "path", "is not a regular expression"),
         ({"path": "(?=x)"}, "path", "look-around"),
         ({"host": "status.elsewhere.org"}, "host", "lies outside cluster.domain"),
-        ({"host": "*.example.com"}, "host", "has a *"),
+        ({"host": "*.example.com"}, "host", "no wildcard"),
         ({"host": "a.status.example.com"}, "host", "deeper than one label under example.com"),
         ({"originServerName": "a.example.com"}, "originServerName", "is not HTTPS"),
         ({"noTlsVerify": True}, "noTlsVerify", "is not HTTPS"),

@@ -65,7 +65,7 @@ FLOW = {"source": {"labels": {"app": "a"}}, "destination": {"labels": {"app": "b
 SINGLE = (
     # physical
     fault("physical/gateway", "router"),
-    fault("physical/apiVip", "192.168.1.98", "physical.nodes.k8s-1.address"),
+    fault("physical/apiVip", "192.168.1.98", "physical.nodes.k8s-1.address", "physical/nodes/k8s-1/address"),
     fault("physical/mtu", 500),
     fault("physical/dnsServers", ["resolver"], "physical.dnsServers[0]"),
     fault("physical/ntpServers", "162.159.200.1"),
