@@ -16,6 +16,7 @@ import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 
 from settings import secrets
+from settings.cautions import cautions
 from settings.charts.find import ChartFinder, find_charts
 from settings.cluster import Kubernetes
 from settings.errors import ConfigError
@@ -27,7 +28,10 @@ from settings.stack import GROUPS, NAMESPACE, Settings
 
 
 def load() -> Settings:
-    """The settings of the current stack. Raises ConfigError with every fault found."""
+    """The settings of the current stack; what to think about is said as warnings.
+
+    Raises ConfigError with every fault found.
+    """
     config = pulumi.Config(NAMESPACE)
     raw = {group: config.get_object(group) for group in GROUPS}
     given = {secret.key: value for secret in secrets.SECRETS if (value := config.get(secret.key))}
@@ -41,6 +45,8 @@ def load() -> Settings:
         )
     except ConfigError as error:
         raise ConfigError([_without_secrets(problem) for problem in error.problems]) from None
+    for caution in cautions(settings):
+        pulumi.warn(str(caution))
     return replace(settings, secrets={key: pulumi.Output.secret(value) for key, value in given.items()})
 
 
