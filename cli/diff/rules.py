@@ -116,6 +116,10 @@ def _outside(context: Context, _field: Field | None) -> bool:
     return (context.before.get("spec") or {}).get("type") in {"LoadBalancer", "NodePort"}
 
 
+def _always_enforced(_context: Context, field: Field | None) -> bool:
+    return field is not None and field.after == "always"
+
+
 def _by_helm(context: Context, _field: Field | None) -> bool:
     return context.helm
 
@@ -176,6 +180,14 @@ RULES: tuple[Rule, ...] = (
         "{path} is no longer served",
         r"spec\.versions\[[^]]*\]",
         when=_served_version_goes,
+    ),
+    Rule(
+        "policy-enforcement",
+        "ConfigMap",
+        "Cilium denies what no policy allows, in every namespace, cluster DNS included"
+        " (`./anton reach --changes` says for whom)",
+        r"data(\.enable-policy|\[enable-policy\])",
+        when=_always_enforced,
     ),
     Rule("service-removed", "Service", "its address is given up", operations=("removed",), when=_outside),
     Rule(

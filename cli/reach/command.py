@@ -120,7 +120,7 @@ def _between(network: Network, among: list[Pods]) -> set[Pair]:
     ]
     # What pods may ask of the world, at the port that nearly all of it answers on.
     queries += [{"from": str(pods), "to": "internet", "port": 443} for pods in among]
-    judge = Judge(network.policies, endpoints, network.settings.cilium.policy_enforcement.value, network.namespaces)
+    judge = Judge(network.policies, endpoints, network.enforcement, network.namespaces)
     verdicts = judge.verdicts(queries)
     return {
         Pair(f"{query['to']} {query['port']}/{query.get('protocol', 'TCP')}", str(query["from"]))
