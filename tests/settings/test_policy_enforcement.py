@@ -34,7 +34,9 @@ ENDPOINTS: dict[str, dict[str, Any]] = {
 def judge(settings: Settings) -> Judge:
     """Cilium's engine over the policies that the program registers, in the mode of the settings."""
     found = record(lambda: NetworkPolicies("policies", NetworkPoliciesArgs(settings=settings)))
-    namespaces = {name: {} for name in ("kube-system", "network", "production", "monitoring")}
+    namespaces: dict[str, dict[str, str]] = {
+        name: {} for name in ("kube-system", "network", "production", "monitoring")
+    }
     return Judge(manifests(found), ENDPOINTS, settings.cilium.policy_enforcement.value, namespaces)
 
 
