@@ -30,7 +30,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} {protocol};
     root "{folder}";
-    # Each takes half a second, so that all that a connection may have under way at once is under way at once.
+    # Each takes a second, so that all that a connection may have under way at once is under way at once.
     location /pictures/ {{ limit_rate 8k; try_files /picture =404; }}
     location / {{ try_files /picture =404; }}
   }}
@@ -44,7 +44,7 @@ class Page:
     """NGINX with the rendered configuration of a class, which speaks HTTP/2 or HTTP/1.1."""
 
     def __init__(self, folder: Path, ingress_class: str, *, http2: bool) -> None:
-        (folder / "picture").write_bytes(b"p" * 4096)
+        (folder / "picture").write_bytes(b"p" * 16384)
         config = config_map(settings_with().ingress.classes[ingress_class], "10.244.0.0/16")
         # Requests come from loopback, which is exempt as the controller's own.
         snippet = config["http-snippet"].replace("127.0.0.0/8 1", "127.99.0.0/16 1")
