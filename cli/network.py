@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cli.cluster import Cluster
-from cli.manifests import Object, is_object
+from cli.manifests import RELEASE, Object, is_object
 from cli.program import Program, Resource
 from cli.verdicts import Manifest
 from settings.applications import IMPLEMENTATION_SPECIFIC, TAILSCALE_CLASS
@@ -120,7 +120,10 @@ class TunnelRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Everything that decides where traffic goes. `public_names` are host names with a record in the public zone."""
+    """Everything that decides where traffic goes. `public_names` are host names with a record in the public zone.
+
+    `enforcement` is Cilium's mode, as what this network was made of says it: a stack's settings are of one side only.
+    """
 
     settings: Settings
     pods: tuple[Pods, ...]
@@ -132,6 +135,7 @@ class Network:
     advertised: frozenset[str]
     policies: tuple[Manifest, ...]
     namespaces: Mapping[str, Mapping[str, str]]
+    enforcement: str
 
     @classmethod
     def declared(cls, settings: Settings, objects: Iterable[Object], resources: Iterable[Resource]) -> Self:
@@ -163,6 +167,9 @@ class Network:
         manifests: list[Manifest] = [
             {"kind": kind, **item} for kind, path in _LISTS.items() for item in cluster.items(path)
         ]
+        if config := cluster.find("/api/v1/namespaces/kube-system/configmaps/cilium-config"):
+            name = {"name": "cilium-config", "namespace": "kube-system"}
+            manifests.append({"kind": "ConfigMap", "metadata": name, "data": config.get("data") or {}})
         pods = [*_running(manifests), *_spoken_of(settings)]
         return cls._of(settings, manifests, resources, pods, _services(manifests))
 
@@ -191,6 +198,7 @@ class Network:
                 for manifest in manifests
                 if manifest["kind"] == "Namespace"
             },
+            enforcement=_enforcement(manifests, known) or settings.cilium.policy_enforcement.value,
         )
 
     def behind(self, service: Service) -> list[Pods]:
@@ -216,6 +224,17 @@ class Network:
     def _known(self, selected: Selected, name: str) -> Pods:
         found = (pods for pods in self.pods if pods.selected_by(selected.namespace, selected.labels))
         return next(found, Pods(selected.namespace, name, selected.labels))
+
+
+def _enforcement(manifests: Iterable[Manifest], resources: Iterable[Resource]) -> str | None:
+    """Cilium's mode by the configuration of its agents, else by the values of its release; None where neither is."""
+    for manifest in manifests:
+        if manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"] == "cilium-config":
+            return (manifest.get("data") or {}).get("enable-policy")
+    for resource in resources:
+        if resource.type == RELEASE and resource.inputs.get("name") == "cilium":
+            return (resource.inputs.get("values") or {}).get("policyEnforcementMode")
+    return None
 
 
 _LISTS = {

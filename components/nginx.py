@@ -23,7 +23,16 @@ from pulumi_kubernetes.networking.v1 import IngressClass, IngressClassSpecArgs
 from components.charts import one_a_node, release_args
 from settings.charts.model import Chart
 from settings.cluster import Cluster
-from settings.ingress import ClientAddress, Controller, Ingress, Limits, ServiceType, release_name
+from settings.ingress import (
+    KEEPALIVE_REQUESTS,
+    TUNNEL_KEEPALIVE_REQUESTS,
+    ClientAddress,
+    Controller,
+    Ingress,
+    Limits,
+    ServiceType,
+    release_name,
+)
 from settings.monitoring import Monitoring
 from settings.stack import Settings
 
@@ -32,7 +41,8 @@ from settings.stack import Settings
 class NginxIngressArgs:
     """One entry of `ingress.classes`; all arrive valid.
 
-    `address` is the fixed LoadBalancer address, None for ClusterIP. `namespace` must exist.
+    `address` is the fixed LoadBalancer address, None for ClusterIP. `behind_tunnel` says that the Cloudflare tunnel
+    leads here. `namespace` must exist.
     """
 
     ingress_class: str
@@ -42,6 +52,7 @@ class NginxIngressArgs:
     chart: Chart
     namespace: pulumi.Input[str]
     address: IPv4Address | None
+    behind_tunnel: bool
 
     @classmethod
     def of(cls, settings: Settings, ingress_class: str, *, namespace: pulumi.Input[str]) -> Self:
@@ -55,6 +66,7 @@ class NginxIngressArgs:
             chart=settings.charts["ingress-nginx"],
             namespace=namespace,
             address=settings.load_balancer.addresses[ingress_class] if exposed else None,
+            behind_tunnel=settings.cloudflare.serves(ingress_class),
         )
 
     @property
@@ -135,7 +147,7 @@ def nginx_values(args: NginxIngressArgs) -> dict[str, Any]:
             },
             "electionID": args.ingress.election_id(args.ingress_class),
             "allowSnippetAnnotations": False,
-            "config": config_map(controller, pod_cidr=str(args.cluster.pod_cidr)),
+            "config": config_map(controller, str(args.cluster.pod_cidr), behind_tunnel=args.behind_tunnel),
             "addHeaders": dict(controller.add_headers),
             **_extra_args(controller, args.ingress.default_certificate(args.ingress_class)),
             **_image(args.ingress.image),
@@ -148,7 +160,7 @@ def nginx_values(args: NginxIngressArgs) -> dict[str, Any]:
     }
 
 
-def config_map(controller: Controller, pod_cidr: str) -> dict[str, str]:
+def config_map(controller: Controller, pod_cidr: str, *, behind_tunnel: bool = False) -> dict[str, str]:
     """The controller's ConfigMap: key to text. `pod_cidr` is the pod network in CIDR form.
 
     The keys are those that the controller's source knows; the specification's other names are ignored by it without
@@ -160,7 +172,8 @@ def config_map(controller: Controller, pod_cidr: str) -> dict[str, str]:
         "max-worker-connections": tuning.worker_connections,
         "max-worker-open-files": tuning.worker_open_files,
         "keep-alive": tuning.keepalive_timeout_seconds,
-        "keep-alive-requests": tuning.keepalive_requests,
+        "keep-alive-requests": tuning.keepalive_requests
+        or (TUNNEL_KEEPALIVE_REQUESTS if behind_tunnel else KEEPALIVE_REQUESTS),
         "client-body-buffer-size": tuning.client_body_buffer_size,
         "proxy-body-size": tuning.client_max_body_size,
         "proxy-buffer-size": tuning.proxy_buffer_size,

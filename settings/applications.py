@@ -80,12 +80,25 @@ class ApplicationLimits(Model):
     """Limits of one application; what is left out is the default of its ingress class."""
 
     requests_per_minute: int | None = Field(
-        default=None, gt=0, le=MOST_REQUESTS, description="steady rate of requests per client address", examples=[100]
+        default=None,
+        gt=0,
+        le=MOST_REQUESTS,
+        description="steady rate of requests per client address, burst five times",
+        examples=[600],
     )
     connections: int | None = Field(
-        default=None, gt=0, le=MOST_CONNECTIONS, description="concurrent connections per client address", examples=[20]
+        default=None,
+        gt=0,
+        le=MOST_CONNECTIONS,
+        description="concurrent connections per client address; over HTTP/2, concurrent requests",
+        examples=[256],
     )
     body_size: NginxSize | None = Field(default=None, description="largest request body; 0 is no limit")
+
+    @property
+    def by_client(self) -> bool:
+        """Whether something is counted by client address."""
+        return self.requests_per_minute is not None or self.connections is not None
 
 
 class Application(Model):

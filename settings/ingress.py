@@ -51,6 +51,15 @@ UserAgent = Annotated[
 ]
 """A User-Agent, or `~` and a regular expression; no comma, which separates entries, and no braces."""
 
+KEEPALIVE_REQUESTS = 1000
+"""NGINX's own default. A page of some hundred pictures comes over one HTTP/2 connection, which must outlive it."""
+
+TUNNEL_KEEPALIVE_REQUESTS = 10000
+"""For the class behind the tunnel, where all clients share the connectors' few connections."""
+
+HTTP2_STREAMS = 128
+"""Requests that NGINX takes at once over one HTTP/2 connection, by default; each counts as a connection."""
+
 DEFAULT_ADD_HEADERS = {
     "X-Frame-Options": "SAMEORIGIN",
     "X-Content-Type-Options": "nosniff",
@@ -123,12 +132,19 @@ class Tls(Model):
 
 
 class Limits(Model):
-    """Limits per client address and controller replica, unless an Ingress sets its own by annotation."""
+    """Limits per client address and controller replica, unless an Ingress sets its own by annotation.
 
-    requests_per_minute: int = Field(default=100, gt=0, description="steady rate of requests", examples=[100])
-    burst_multiplier: int = Field(default=5, gt=0, description="burst as a multiple of the rate", examples=[5])
+    The defaults let several pages of some hundred pictures through at once, and stop a client that goes on at 50
+    requests a second within a minute.
+    """
+
+    requests_per_minute: int = Field(default=600, gt=0, description="steady rate of requests", examples=[600])
+    burst_multiplier: int = Field(default=3, gt=0, description="burst as a multiple of the rate", examples=[3])
     connections: int = Field(
-        default=20, gt=0, description="concurrent connections; over HTTP/2, concurrent requests", examples=[20]
+        default=2 * HTTP2_STREAMS,
+        gt=0,
+        description="concurrent connections; over HTTP/2, concurrent requests",
+        examples=[2 * HTTP2_STREAMS],
     )
 
 
@@ -141,7 +157,13 @@ class Tuning(Model):
     worker_connections: int = Field(default=1024, gt=0, description="connections per worker", examples=[1024])
     worker_open_files: int = Field(default=65535, gt=0, description="open files per worker", examples=[65535])
     keepalive_timeout_seconds: Seconds = Field(default=65, description="idle client connection")
-    keepalive_requests: int = Field(default=100, gt=0, description="requests per client connection", examples=[100])
+    keepalive_requests: int | None = Field(
+        default=None,
+        gt=0,
+        description=f"requests per client connection; {KEEPALIVE_REQUESTS} when unset, and "
+        f"{TUNNEL_KEEPALIVE_REQUESTS} for the class behind the tunnel",
+        examples=[1000],
+    )
     client_body_buffer_size: NginxSize = Field(default="128k", description="request body kept in memory")
     client_max_body_size: NginxSize = Field(default="50m", description="largest request body; 0 is no limit")
     proxy_buffer_size: NginxSize = Field(default="4k", description="response headers")

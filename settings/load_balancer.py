@@ -1,13 +1,22 @@
 """LoadBalancer addresses: pools, the fixed addresses in them, and how they are announced (L2 or BGP)."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from settings.fields import WITHOUT, Address, DnsLabel, Model, Problem, Seconds, below, known, readable
+from settings.fields import WITHOUT, Address, DnsLabel, Form, Model, Problem, Seconds, below, known, readable
 from settings.nodes import AddressRange
+
+ServiceName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"),
+    Form("must be a Service as namespace/name"),
+    Field(examples=["home/mosquitto"]),
+]
+"""A Service by its namespace and name."""
 
 
 class L2Announcements(Model):
@@ -60,6 +69,31 @@ class Bgp(Model):
                 yield Problem(f"peers.{name}.address", str(peer.address), reason, str(peer.address + 1))
 
 
+RESERVED = "reserved-"
+"""How the names of pools begin that hold one fixed address each."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """A fixed address that one Service can draw, and nobody else; without a namespace a Service of any."""
+
+    owner: str
+    address: IPv4Address
+    service: str
+    namespace: str | None = None
+
+    @property
+    def pool(self) -> str:
+        """The name of its pool."""
+        return f"{RESERVED}{self.owner}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What Cilium's pools select the Service by; it gives every Service these labels."""
+        place = {"io.kubernetes.service.namespace": self.namespace} if self.namespace else {}
+        return {**place, "io.kubernetes.service.name": self.service}
+
+
 class LoadBalancer(Model):
     """LoadBalancer address pools and the addresses given out by name."""
 
@@ -72,6 +106,12 @@ class LoadBalancer(Model):
         default={},
         description="fixed addresses by the name of their Service's owner (an ingress class, `k8s-gateway`)",
         examples=[{"internal": "192.168.1.103"}],
+    )
+    services: dict[DnsLabel, ServiceName] = Field(
+        default={},
+        description="Services, as `namespace/name`, of fixed addresses that are neither an ingress class's nor "
+        "k8s-gateway's; unset, the one that is named like the entry, in any namespace",
+        examples=[{"broker": "home/mosquitto"}],
     )
     l2: L2Announcements = Field(default=L2Announcements(), description="ARP announcements")
     bgp: Bgp | None = Field(
@@ -88,6 +128,8 @@ class LoadBalancer(Model):
         yield from readable(
             *(self._pool_problems(name) for name in self.pools),
             self._shared_addresses(),
+            self._pool_names(),
+            self._unkept_services(),
             below("l2", self.l2.problems()),
             below("bgp", self.bgp.problems() if self.bgp else ()),
         )
@@ -109,6 +151,30 @@ class LoadBalancer(Model):
             if first != name:
                 reason = f"is already the address of loadBalancer.addresses.{first}"
                 yield Problem(f"addresses.{name}", str(address), reason, self.free_address())
+
+    def _pool_names(self) -> Iterator[Problem]:
+        for name in self.pools:
+            if name.startswith(RESERVED):
+                reason = f"begins with {RESERVED}, as the pools of loadBalancer.addresses do"
+                yield Problem(f"pools.{name}", name, reason, name.removeprefix(RESERVED) or "lan")
+
+    def _unkept_services(self) -> Iterator[Problem]:
+        for name, service in known(self.services, self.services.__getitem__):
+            if name not in self.addresses:
+                reason = "is no entry of loadBalancer.addresses, so there is nothing to keep for this Service"
+                yield Problem(f"services.{name}", service, reason, WITHOUT, because=("addresses",))
+
+    def open_ranges(self, name: str) -> list[AddressRange]:
+        """The addresses of a pool that any Service may get: all but the fixed ones."""
+        pool, found = self.pools[name], []
+        start = int(pool.start)
+        for taken in sorted(int(address) for address in self.addresses.values() if address in pool):
+            if start < taken:
+                found.append(AddressRange(start=IPv4Address(start), stop=IPv4Address(taken - 1)))
+            start = taken + 1
+        if start <= int(pool.stop):
+            found.append(AddressRange(start=IPv4Address(start), stop=pool.stop))
+        return found
 
     def free_address(self) -> str:
         """The first address of the pools without a fixed owner, or advice where there is none."""

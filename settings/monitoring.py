@@ -57,6 +57,9 @@ class NginxAlerts(Model):
     """From which values on an ingress controller's alerts fire; the same for every class."""
 
     error_percent: Percent = Field(default=5, description="answers with a status of 500 or more")
+    limited_percent: Percent = Field(
+        default=5, description="answers with status 429: clients beyond `ingress.classes.<name>.limits`"
+    )
     p95_seconds: float = Field(
         default=1.0, gt=0, le=10, description="time that 95 % of the requests stay under", examples=[1.0]
     )

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cli.addresses import Move, changes_pools, holders, planned_moves
 from cli.cluster import Cluster, ClusterError
 from cli.diff.fields import ABSENT, Field, clean, differences, keyed, masked, projected
 from cli.diff.rules import KEEP, POLICIES, Context, Danger, addresses, dangers, noise
@@ -137,6 +138,7 @@ def compare(stack: str, plan: Plan, before: Before, nodes: int) -> Comparison:
         sides = [*pool.map(lambda entry: _sides(entry, before), resources)]
     known = _joined(sides, plan, _made_up_names(resources))
     given_up = _given_up(known)
+    moved, held = _of_services(plan, before, known)
     found = []
     for key in sorted(known, key=lambda key: (key.namespace, key.kind, key.name)):
         old, new, entry = known[key]
@@ -154,11 +156,27 @@ def compare(stack: str, plan: Plan, before: Before, nodes: int) -> Comparison:
             nodes=nodes,
             policies=policies,
             given_up=given_up,
+            moves=moved,
+            held=held,
         )
         layer = layers.get(entry.resource.urn, "stack")
         found.append(replace(difference, layer=layer, dangers=tuple(dangers(context))))
     deployed = any(not resource.type.startswith("pulumi:") for resource in plan.deployed)
     return Comparison(stack, tuple(found), (before.describe(),), deployed)
+
+
+def _of_services(plan: Plan, before: Before, known: Mapping[Key, "Pair"]) -> tuple[tuple[Move, ...], Mapping[str, str]]:
+    """The addresses that the cluster's Services lose by a plan, and those that they keep; none without an answer."""
+    asks = any(key.kind == "Service" and new and addresses(new.manifest) for key, (_, new, _) in known.items())
+    if before.cluster is None or not (asks or changes_pools(plan)):
+        return (), {}
+    try:
+        lost = tuple(planned_moves(plan, before.cluster))
+        held = holders(before.cluster.items("/api/v1/services"))
+    except ClusterError:
+        return (), {}
+    gone = {move.address for move in lost}
+    return lost, {address: service for address, service in held.items() if address not in gone}
 
 
 def _given_up(known: Mapping[Key, "Pair"]) -> dict[str, str]:

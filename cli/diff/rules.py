@@ -4,9 +4,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from ipaddress import ip_address
 from typing import Any
 
+from cli.addresses import POOL, Move
 from cli.diff.fields import ABSENT, Field, text_of
+from rehearsal.control_plane.address_pools import Pool
 
 POLICIES = ("NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
 CRD = "CustomResourceDefinition"
@@ -48,7 +51,8 @@ class Context:
     """One object's difference as rules see it, and what decides how it ends.
 
     `nodes` is the number of nodes, `policies` are all policies of the stack before, `given_up` are the addresses of
-    Services that go, with the Service.
+    Services that go, with the Service. `moves` are the addresses that running Services lose, `held` those that they
+    keep, with the Service `namespace/name`.
     """
 
     kind: str
@@ -61,6 +65,8 @@ class Context:
     nodes: int = 0
     policies: tuple[Mapping[str, Any], ...] = ()
     given_up: Mapping[str, str] = field(default_factory=dict)
+    moves: tuple[Move, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,10 @@ def _frozen(context: Context, _field: Field | None) -> bool:
 
 def _outside(context: Context, _field: Field | None) -> bool:
     return (context.before.get("spec") or {}).get("type") in {"LoadBalancer", "NodePort"}
+
+
+def _always_enforced(_context: Context, field: Field | None) -> bool:
+    return field is not None and field.after == "always"
 
 
 def _by_helm(context: Context, _field: Field | None) -> bool:
@@ -181,6 +191,14 @@ RULES: tuple[Rule, ...] = (
         r"spec\.versions\[[^]]*\]",
         when=_served_version_goes,
     ),
+    Rule(
+        "policy-enforcement",
+        "ConfigMap",
+        "Cilium denies what no policy allows, in every namespace, cluster DNS included"
+        " (`./anton reach --changes` says for whom)",
+        r"data(\.enable-policy|\[enable-policy\])",
+        when=_always_enforced,
+    ),
     Rule("service-removed", "Service", "its address is given up", operations=("removed",), when=_outside),
     Rule(
         "service-address",
@@ -224,8 +242,10 @@ def dangers(context: Context) -> list[Danger]:
         found.append(Danger("protected", "is protected: Pulumi refuses to delete it"))
     if context.kind in POLICIES:
         found += _denials(context)
-    if context.kind == "Service" and context.operation == "added":
+    if context.kind == "Service" and context.operation in {"added", "changed", "replaced"}:
         found += _waits(context)
+    if context.kind == POOL:
+        found += [Danger("address-lost", str(move)) for move in context.moves if _gave(context, move)]
     return list(dict.fromkeys(found))
 
 
@@ -242,10 +262,21 @@ def addresses(service: Mapping[str, Any]) -> set[str]:
 
 
 def _waits(context: Context) -> Iterator[Danger]:
-    for address in sorted(addresses(context.after) & {*context.given_up}):
-        holder = context.given_up[address]
-        text = f"waits for {address}: {holder} holds it until it is deleted, which comes later. Take two updates"
-        yield Danger("address-held", text)
+    metadata = context.after.get("metadata") or {}
+    own = f"{metadata.get('namespace')}/{metadata.get('name')}"
+    for address in sorted(addresses(context.after) - addresses(context.before)):
+        if context.operation == "added" and (holder := context.given_up.get(address)):
+            text = f"waits for {address}: {holder} holds it until it is deleted, which comes later. Take two updates"
+            yield Danger("address-held", text)
+        elif (holder := context.held.get(address, own)) != own:
+            text = f"waits for {address} until the update is rolled back: Service {holder} holds it, and keeps it"
+            yield Danger("address-held", text)
+
+
+def _gave(context: Context, move: Move) -> bool:
+    """Whether a pool has, or had, the address that moves."""
+    pools = [Pool.of(side) for side in (context.before, context.after) if side]
+    return any(ip_address(move.address) in part for pool in pools for part in pool.ranges)
 
 
 # ---- policies that newly deny

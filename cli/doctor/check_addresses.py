@@ -10,6 +10,9 @@ from cli.doctor.findings import Finding, critical, note, unknown, warning
 from cli.doctor.registry import check
 from cli.network import LB_ADDRESS, addressed
 from components.cilium.load_balancer import announcing_interfaces
+from components.cilium.load_balancer import pools as pool_manifests
+from settings.load_balancer import RESERVED
+from settings.reservations import reservations
 
 LEASE_PREFIX = "cilium-l2announce-"
 POOLS = "/apis/cilium.io/v2/ciliumloadbalancerippools"
@@ -18,22 +21,28 @@ POOLS = "/apis/cilium.io/v2/ciliumloadbalancerippools"
 @check("pools", "address pools are those declared, without conflict, not used up", "loadBalancer.pools")
 def pools(context: Context) -> Iterator[Finding]:
     """By the pool objects and what Cilium's operator says of them."""
-    declared = context.settings.load_balancer.pools
+    settings = context.settings
+    declared = {each["name"]: each["spec"] for each in pool_manifests(settings.load_balancer, reservations(settings))}
     found = {pool["metadata"]["name"]: pool for pool in context.items(POOLS)}
-    for name, addresses in declared.items():
-        subject, key = f"pool {name}", f"loadBalancer.pools.{name}"
+    for name, spec in declared.items():
+        owner = name.removeprefix(RESERVED) if "serviceSelector" in spec else None
+        subject, key = f"pool {name}", f"loadBalancer.addresses.{owner}" if owner else f"loadBalancer.pools.{name}"
+        addresses = ", ".join(map(_block, spec["blocks"]))
         show = context.kubectl(f"get ciliumloadbalancerippool {name} -o yaml")
         pool = found.get(name)
         blocks = pool["spec"].get("blocks") or [] if pool else []
         if pool is None:
-            yield critical(subject, "does not exist", str(addresses), config=key, next_=context.up)
-        elif blocks != [{"start": str(addresses.start), "stop": str(addresses.stop)}]:
+            yield critical(subject, "does not exist", addresses, config=key, next_=context.up)
+        elif blocks != spec["blocks"]:
             seen = "is empty" if not blocks else "has " + ", ".join(map(_block, blocks))
-            yield critical(subject, seen, str(addresses), config=key, next_=f"{show} && {context.up}")
+            yield critical(subject, seen, addresses, config=key, next_=f"{show} && {context.up}")
+        elif pool["spec"].get("serviceSelector") != spec.get("serviceSelector"):
+            wanted = "only its own Service" if owner else "any Service"
+            yield critical(subject, "serves other Services", wanted, config=key, next_=f"{show} && {context.up}")
         elif pool["spec"].get("disabled"):
             yield critical(subject, "is disabled", "enabled", config=key, next_=show)
         else:
-            yield from _state(subject, pool, key, show)
+            yield from _state(subject, pool, key, show, full=owner is not None)
     for name in sorted(found.keys() - declared.keys()):
         blocks = ", ".join(map(_block, found[name]["spec"].get("blocks") or []))
         show = context.kubectl(f"get ciliumloadbalancerippool {name} -o yaml")
@@ -41,17 +50,20 @@ def pools(context: Context) -> Iterator[Finding]:
         yield warning(f"pool {name}", seen, "only declared pools", config="loadBalancer.pools", next_=show)
 
 
-def _state(subject: str, pool: Mapping[str, Any], key: str, show: str) -> Iterator[Finding]:
+def _state(subject: str, pool: Mapping[str, Any], key: str, show: str, *, full: bool) -> Iterator[Finding]:
+    """What Cilium's operator says of a pool; `full` is one whose only address is meant to be in use."""
     conflict = condition(pool, "cilium.io/PoolConflict")
     if conflict.get("status") == "True":
         yield critical(subject, f"conflicts: {conflict.get('message', '')}", "no overlap", config=key, next_=show)
-    if condition(pool, "cilium.io/IPsAvailable").get("message") == "0":
+    if not full and condition(pool, "cilium.io/IPsAvailable").get("message") == "0":
         used = condition(pool, "cilium.io/IPsUsed").get("message", "?")
         yield warning(subject, f"has no address left, {used} are in use", "some left", config=key, next_=show)
 
 
 def _block(block: Mapping[str, str]) -> str:
-    return block.get("cidr") or f"{block.get('start')}-{block.get('stop', block.get('start'))}"
+    start = block.get("start", "")
+    stop = block.get("stop") or start
+    return block.get("cidr") or (start if start == stop else f"{start}-{stop}")
 
 
 def declared_addresses(context: Context) -> dict[str, tuple[IPv4Address, str]]:
@@ -68,6 +80,8 @@ def addresses(context: Context) -> Iterator[Finding]:
         given = _given(services[name]) if name in services else []
         if str(address) not in given:
             seen = f"has {', '.join(given)}" if given else "has no address"
+            if holder := next((other for other, each in services.items() if str(address) in _given(each)), None):
+                seen = f"{seen}, and {address} is held by Service {holder}"
             yield _without(context, name, services.get(name), seen, str(address), f"loadBalancer.addresses.{owner}")
     declared = declared_addresses(context)
     for name, service in services.items():
@@ -106,6 +120,7 @@ def _without(
         next_=context.kubectl(f"-n {namespace} describe service {own}"),
         after=[
             *(f"pool {pool}" for pool in context.settings.load_balancer.pools),
+            *(f"pool {each.pool}" for each in reservations(context.settings)),
             "Deployment kube-system/cilium-operator",
         ],
     )

@@ -68,7 +68,7 @@ def flows(context: Context) -> Iterator[Finding]:
     queries = list(_vital(context, network))
     enforcement = context.settings.cilium.policy_enforcement.value
     wanted = Judge(declared, ends, enforcement, network.namespaces).verdicts(queries)
-    live = Judge(network.policies, ends, enforcement, network.namespaces)
+    live = Judge(network.policies, ends, network.enforcement, network.namespaces)
     for query, intended, verdict in zip(queries, wanted, live.verdicts(queries), strict=True):
         if intended.allowed and not verdict.allowed:
             yield _blocked(context, network, live, query, verdict)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from cli.addresses import Move, changes_pools, planned_moves
+from cli.cluster import Cluster, ClusterError
 from cli.console import OUT, errors, print_json, progress
 from cli.manifests import objects
 from cli.network import Network, Pods
@@ -129,7 +131,7 @@ def _between(network: Network, among: list[Pods]) -> set[Pair]:
     ]
     # What pods may ask of the world, at the port that nearly all of it answers on.
     queries += [{"from": str(pods), "to": "internet", "port": 443} for pods in among]
-    judge = Judge(network.policies, endpoints, network.settings.cilium.policy_enforcement.value, network.namespaces)
+    judge = Judge(network.policies, endpoints, network.enforcement, network.namespaces)
     verdicts = judge.verdicts(queries)
     return {
         Pair(f"{query['to']} {query['port']}/{query.get('protocol', 'TCP')}", str(query["from"]))
@@ -156,14 +158,29 @@ def _show_changes(program: Program, *, as_json: bool) -> int:
             raise InputError("Nothing is deployed yet, so there is nothing to compare with")
         before = Network.declared(program.settings, objects(plan.deployed), plan.deployed)
         opened, closed = compare(before, after)
+        lost, unseen = _lost_addresses(program)
     if as_json:
-        print_json({"opened": sorted(opened), "closed": sorted(closed)})
+        print_json({"opened": sorted(opened), "closed": sorted(closed), "lost": lost})
     else:
+        for move in lost:
+            OUT.print(f"[red]loses its address[/]  {escape(str(move))}")
+        if unseen:
+            OUT.print(f"[dim]Pools change; whether Services lose addresses is unknown: {escape(unseen)}[/]")
         _print_pairs("becomes reachable", "green", opened)
         _print_pairs("becomes unreachable", "red", closed)
-        if not opened and not closed:
+        if not opened and not closed and not lost:
             OUT.print("The pending change opens and closes nothing.")
-    return CLOSED if opened or closed else OPEN
+    return CLOSED if opened or closed or lost else OPEN
+
+
+def _lost_addresses(program: Program) -> tuple[list[Move], str]:
+    """What running Services lose when pools change, and why that can't be said where the cluster does not answer."""
+    if not changes_pools(program.plan):
+        return [], ""
+    try:
+        return planned_moves(program.plan, Cluster.of(program)), ""
+    except ClusterError as error:
+        return [], str(error)
 
 
 def _print_pairs(title: str, colour: str, pairs: set[Pair]) -> None:

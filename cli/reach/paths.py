@@ -168,7 +168,6 @@ class Reach:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self._enforcement = network.settings.cilium.policy_enforcement.value
         self._answers: dict[str, tuple[bool, str, tuple[str, ...]]] = {}
 
     def paths(self, source: End, destination: End, port: int | None, protocol: str = "TCP") -> list[Path]:
@@ -392,7 +391,7 @@ class Reach:
 
     def _ask(self, source: End, destination: End, port: int, protocol: str) -> tuple[bool, str, tuple[str, ...]]:
         ends = {"from": source.endpoint, "to": destination.endpoint}
-        judge = Judge(self.network.policies, ends, self._enforcement, self.network.namespaces)
+        judge = Judge(self.network.policies, ends, self.network.enforcement, self.network.namespaces)
         verdict = judge.verdict("from", "to", port, protocol)
         for side, words in ((verdict.egress, "on the way out"), (verdict.ingress, "on the way in")):
             if not side["allowed"]:

@@ -3,26 +3,55 @@
 Pure functions; `network.CiliumNetwork` registers the manifests, because Cilium serves their CRDs.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from settings.load_balancer import Bgp, L2Announcements, LoadBalancer
+from settings.load_balancer import Bgp, L2Announcements, LoadBalancer, Reservation
+from settings.nodes import AddressRange
+
+POOL = "CiliumLoadBalancerIPPool"
 
 
-def manifests(load_balancer: LoadBalancer, interfaces: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The custom resources for pools and announcements: apiVersion, kind, name and spec of each.
+def pools(load_balancer: LoadBalancer, reserved: Sequence[Reservation]) -> list[dict[str, Any]]:
+    """The pools: one for each fixed address, which its Service alone can draw from, then the rest of those declared.
 
-    `interfaces` are the names of the nodes' interfaces, used where the setting leaves them open.
-    Source: CRDs of Cilium 1.19 (facts section 2.3: pools are v2, L2 announcement policies still v2alpha1).
+    In this order: a pool that overlaps an older one is disabled until that one has shrunk, and an address that was in
+    no pool in between would be gone until the next.
     """
-    result = [
+    fixed = [
         _manifest(
             "cilium.io/v2",
-            "CiliumLoadBalancerIPPool",
-            name,
-            {"blocks": [{"start": str(pool.start), "stop": str(pool.stop)}], "allowFirstLastIPs": "Yes"},
+            POOL,
+            each.pool,
+            {**_blocks([AddressRange(start=each.address, stop=each.address)]), "serviceSelector": _labelled(each)},
         )
-        for name, pool in load_balancer.pools.items()
+        for each in reserved
     ]
+    rest = {name: load_balancer.open_ranges(name) for name in load_balancer.pools}
+    return fixed + [_manifest("cilium.io/v2", POOL, name, _blocks(ranges)) for name, ranges in rest.items() if ranges]
+
+
+def _labelled(reservation: Reservation) -> dict[str, Any]:
+    return {"matchLabels": reservation.labels}
+
+
+def _blocks(ranges: Sequence[AddressRange]) -> dict[str, Any]:
+    return {
+        "blocks": [{"start": str(part.start), "stop": str(part.stop)} for part in ranges],
+        "allowFirstLastIPs": "Yes",
+    }
+
+
+def manifests(
+    load_balancer: LoadBalancer, interfaces: tuple[str, ...], reserved: Sequence[Reservation]
+) -> list[dict[str, Any]]:
+    """The custom resources for pools and announcements: apiVersion, kind, name and spec of each.
+
+    `reserved` are the fixed addresses with their Services. `interfaces` are the names of the nodes' interfaces, used
+    where the setting leaves them open.
+    Source: CRDs of Cilium 1.19 (facts section 2.3: pools are v2, L2 announcement policies still v2alpha1).
+    """
+    result = pools(load_balancer, reserved)
     if load_balancer.pools and load_balancer.l2.enabled:
         spec = {
             "nodeSelector": {"matchLabels": {"kubernetes.io/os": "linux"}},

@@ -18,9 +18,10 @@ from settings.charts.model import Chart
 from settings.cilium import Cilium, LoadBalancingAlgorithm, LoadBalancingMode, Masquerade, RoutingMode
 from settings.cluster import KUBE_PRISM_PORT, Cluster, Platform
 from settings.discovery import CLUSTER_DOMAIN
-from settings.load_balancer import LoadBalancer
+from settings.load_balancer import LoadBalancer, Reservation
 from settings.monitoring import Monitoring
 from settings.nodes import Physical
+from settings.reservations import reservations
 from settings.stack import Settings
 
 # fmt: off
@@ -44,6 +45,7 @@ class CiliumNetworkArgs:
     cluster: Cluster
     physical: Physical
     load_balancer: LoadBalancer
+    reserved: list[Reservation]
     monitoring: Monitoring
     chart: Chart
     protect: bool
@@ -57,6 +59,7 @@ class CiliumNetworkArgs:
             cluster=settings.cluster,
             physical=settings.physical,
             load_balancer=settings.load_balancer,
+            reserved=reservations(settings),
             monitoring=settings.monitoring,
             chart=settings.charts["cilium"],
             protect=settings.kubernetes.protect,
@@ -88,17 +91,21 @@ class CiliumNetwork(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
         interfaces = tuple(node.interface for node in args.physical.nodes.values())
-        self.pool_resources = [
-            CustomResource(
+        self.pool_resources = []
+        reserved: list[pulumi.Resource] = []
+        for manifest in load_balancer.manifests(args.load_balancer, interfaces, args.reserved):
+            # The pools of fixed addresses are there before the others shrink around them.
+            fixed = "serviceSelector" in manifest["spec"]
+            resource = CustomResource(
                 f"{name}-{manifest['kind'].removeprefix('Cilium').lower()}-{manifest['name']}",
                 api_version=manifest["api_version"],
                 kind=manifest["kind"],
                 metadata=ObjectMetaArgs(name=manifest["name"], labels=manifest.get("labels")),
                 spec=manifest["spec"],
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[release]),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[release, *([] if fixed else reserved)]),
             )
-            for manifest in load_balancer.manifests(args.load_balancer, interfaces)
-        ]
+            self.pool_resources.append(resource)
+            reserved += [resource] if fixed else []
         self.pools = pulumi.Output.from_input(args.load_balancer.usage())
         self.register_outputs({"pools": self.pools})
 

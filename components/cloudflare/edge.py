@@ -115,6 +115,7 @@ class CloudflareEdge(pulumi.ComponentResource):
                 hostname=hostname,
                 origin_service=args.origin_service,
                 private_ca=ca_secret is not None,
+                idle_seconds=args.ingress.classes[edge.tunnel.ingress_class].tuning.keepalive_timeout_seconds,
                 tunnel_secret=args.tunnel_secret,
                 alert_emails=edge.notifications.emails if edge.notifications else (),
                 protect=args.protect,

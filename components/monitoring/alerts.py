@@ -189,6 +189,16 @@ def nginx(settings: Settings, thresholds: Alerts) -> Iterator[Alert]:
             description="Answers with a status of 500 or more: an application is down, or unreachable from NGINX.",
             labels=labels,
         )
+        yield Alert(
+            name="NginxClientsLimited",
+            expression=_ratio(f'{requests}{{{job},status="429"}}', f"{requests}{{{job}}}")
+            + f" > {limits.limited_percent / 100:g}",
+            minutes=5,
+            summary=f"{{{{ $value | humanizePercentage }}}} of the requests to class {name} are beyond the limits",
+            description="Answers with status 429: one client asks too much, or the limits are too tight for what people"
+            " do.",
+            labels=labels,
+        )
         buckets = f"nginx_ingress_controller_request_duration_seconds_bucket{{{job}}}"
         yield Alert(
             name="NginxLatencyHigh",

@@ -65,6 +65,10 @@ class Cloudflare(Model):
         """The tunnel's public name, which names of applications point to; `domain` is `cluster.domain`."""
         return self.tunnel.hostname or f"external.{domain}"
 
+    def serves(self, ingress_class: str) -> bool:
+        """Whether the tunnel leads to an ingress class."""
+        return self.enabled and ingress_class == self.tunnel.ingress_class
+
     def behind_tunnel(self, published: list[Published]) -> list[Published]:
         """The applications that the internet reaches through the tunnel."""
         return [each for each in published if each.ingress_class == self.tunnel.ingress_class]

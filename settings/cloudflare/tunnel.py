@@ -178,6 +178,11 @@ class Tunnel(Model):
         examples=[[{"host": "status.example.com", "service": "http://status.monitoring.svc.cluster.local:8080"}]],
     )
     connect_timeout_seconds: Seconds = Field(default=10, description="connecting to the ingress controller")
+    http2_origin: bool = Field(
+        default=False,
+        description="speak HTTP/2 to the ingress controller, as gRPC needs; requests that can't be sent again are "
+        "lost when NGINX ends a connection",
+    )
     origin_ca_secret: DnsLabel | None = Field(
         default=None,
         description="Secret in the ingress namespace whose `ca.crt` signs the origin's certificate. Unset: public "

@@ -44,7 +44,8 @@ def policies(settings: Settings) -> list[Policy]:
         found += _publication(settings, application)
     if configured.infrastructure.default_deny:
         found += [*infrastructure.policies(settings), *tunnel.policies(settings)]
-    return [policy for policy in found if policy.namespace in denied]
+    found = [policy for policy in found if policy.namespace in denied]
+    return [*found, *(infrastructure.exemptions(settings) if configured.infrastructure.allow_system else ())]
 
 
 def _base(namespace: str, *, learns_names: bool) -> Iterator[Policy]:

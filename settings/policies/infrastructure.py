@@ -1,7 +1,7 @@
 """What the network's own parts need: ingress controllers, DNS, cert-manager and Tailscale; `tunnel` has the tunnel's.
 
 Labels and ports are those of the charts and Deployments of the other layers (tests/charts/test_policies.py compares
-them). kube-system is exempt: Cilium, Hubble and CoreDNS have no policies of this program.
+them). kube-system is exempt: Cilium, Hubble and CoreDNS have no policies of this program but `exemptions`.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,8 @@ API_SERVER = Entities(("kube-apiserver",))
 
 WEBHOOK_CALLERS = Entities(("kube-apiserver", "host", "remote-node"))
 """The API server, and the nodes it runs on while Cilium does not know it by name yet."""
+
+EVERYONE = Entities(("all",))
 
 INTERNET = Entities(("world",))
 
@@ -90,6 +92,17 @@ def policies(settings: Settings) -> Iterator[Policy]:
     for namespace, ports in _probe_ports(settings).items():
         probes = Allow(peers=(NODES,), ports=tuple(PolicyPort(port) for port in ports))
         yield Policy(name="allow-probes", pods=Pods(namespace), ingress=(probes,))
+
+
+def exemptions(settings: Settings) -> Iterator[Policy]:
+    """That pods of the cluster itself may do everything: where policies are always enforced, this must be said.
+
+    Namespaces under this program's default deny say themselves what they may do.
+    """
+    everyone = (Allow(peers=(EVERYONE,)),)
+    exempt = {"kube-system"} | ({settings.monitoring.namespace} if settings.monitoring.enabled else set())
+    for namespace in sorted(exempt - namespaces(settings)):
+        yield Policy(name="allow-system", pods=Pods(namespace), ingress=everyone, egress=everyone)
 
 
 def _probe_ports(settings: Settings) -> dict[str, tuple[int, ...]]:

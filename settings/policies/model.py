@@ -326,6 +326,11 @@ class Infrastructure(Model):
     default_deny: bool = Field(
         default=False, description="deny there too what the network does not need; try it where you can reach a node"
     )
+    allow_system: bool = Field(
+        default=False,
+        description="write down that kube-system, and where Prometheus runs, may do everything; "
+        "`cilium.policyEnforcement: always` needs it, one update before",
+    )
     clients: tuple[Network, ...] = Field(
         default=(),
         description="networks whose clients reach LoadBalancer controllers and DNS; `physical.subnet` when empty",

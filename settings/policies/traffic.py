@@ -22,7 +22,7 @@ class Pods:
 
 @dataclass(frozen=True)
 class Entities:
-    """What Cilium knows by name: `host` (a pod's own node), `remote-node`, `kube-apiserver`, `world`."""
+    """What Cilium knows by name: `host` (a pod's own node), `remote-node`, `kube-apiserver`, `world`, `all`."""
 
     names: tuple[str, ...]
 

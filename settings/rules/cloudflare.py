@@ -9,7 +9,7 @@ from settings.certificates import Environment
 from settings.cloudflare.dns import Record, RecordType
 from settings.cloudflare.tunnel import TunnelRule
 from settings.fields import WITHOUT, Problem, UnreadError, known, readable
-from settings.ingress import CertificateIssuer, ClientAddress
+from settings.ingress import TUNNEL_KEEPALIVE_REQUESTS, CertificateIssuer, ClientAddress
 from settings.rules.network import too_few_nodes
 from settings.stack import Settings
 
@@ -44,6 +44,22 @@ def tunnel_class(settings: Settings) -> Iterator[Problem]:
         reason = "is behind the tunnel: without Cloudflare's header every client would have the connector's address"
         key, because = f"ingress.classes.{name}.clientAddress", ("cloudflare.tunnel.ingressClass",)
         yield Problem(key, controller.client_address.value, reason, "cloudflare", because)
+
+
+def origin_connections(settings: Settings) -> Iterator[Problem]:
+    """With HTTP/2 to the origin, NGINX rarely ends a connection: what is under way then can't be sent again."""
+    name = settings.cloudflare.tunnel.ingress_class
+    controller = settings.ingress.classes.get(name)
+    if controller is None or not (settings.cloudflare.serves(name) and settings.cloudflare.tunnel.http2_origin):
+        return
+    count = controller.tuning.keepalive_requests
+    if count is not None and count < TUNNEL_KEEPALIVE_REQUESTS:
+        reason = (
+            "ends a connection of cloudflare.tunnel.http2Origin that often, and loses the uploads under way each time"
+        )
+        because = ("cloudflare.tunnel.http2Origin", "cloudflare.tunnel.ingressClass")
+        key = f"ingress.classes.{name}.tuning.keepaliveRequests"
+        yield Problem(key, count, reason, TUNNEL_KEEPALIVE_REQUESTS, because)
 
 
 def origin_certificate(settings: Settings) -> Iterator[Problem]:
@@ -226,4 +242,4 @@ def _stands_alone(settings: Settings, key: str, record: Record) -> Iterator[Prob
         yield Problem(f"cloudflare.dns.records.{key}.name", record.name, reason, WITHOUT, because)
 
 
-RULES = (tunnel_class, origin_certificate, tunnel_names, replicas, name_owners, record_sets)
+RULES = (tunnel_class, origin_connections, origin_certificate, tunnel_names, replicas, name_owners, record_sets)

@@ -312,13 +312,18 @@ def cilium_upgrade(settings: Settings) -> Iterator[Problem]:
 
 
 def fixed_addresses(settings: Settings) -> Iterator[Problem]:
-    """Every fixed address lies in a pool."""
+    """Every fixed address lies in a pool, and is a Service's that is not named twice."""
     load_balancer = settings.load_balancer
     for name, address in load_balancer.addresses.items():
         if load_balancer.pool_of(address) is None:
             key, example = f"loadBalancer.addresses.{name}", load_balancer.free_address()
             reason = "lies in no pool of loadBalancer.pools"
             yield Problem(key, str(address), reason, example, because=("loadBalancer.pools",))
+    for name, service in load_balancer.services.items():
+        if name in settings.ingress.classes or name == GATEWAY:
+            reason = "is not its Service: this stack makes that itself"
+            because = ("ingress.classes", f"loadBalancer.addresses.{name}")
+            yield Problem(f"loadBalancer.services.{name}", service, reason, WITHOUT, because)
 
 
 BASE = (networks,)

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from settings.cilium import PolicyEnforcement
+from settings.cloudflare.tunnel import origin_of
 from settings.fields import WITHOUT, Problem
-from settings.policies import flows, infrastructure
+from settings.policies import flows, infrastructure, tunnel
 from settings.policies.model import Flow, unseen_labels
 from settings.policies.traffic import Allow, Pods, Policy
 from settings.rules import egress, origins
@@ -33,6 +35,42 @@ def namespaces(settings: Settings) -> Iterator[Problem]:
         reason = f"would stop Prometheus, which runs in {settings.monitoring.namespace}, from scraping anything"
         key = "networkPolicies.infrastructure.defaultDeny"
         yield Problem(key, True, reason, False, because=("monitoring.namespace",))
+
+
+def always_enforced(settings: Settings) -> Iterator[Problem]:
+    """Where every pod is restricted, policies let through what the cluster, the network and applications need."""
+    if settings.cilium.policy_enforcement is not PolicyEnforcement.ALWAYS:
+        return
+    policies, wanted = settings.network_policies, "networkPolicies"
+    if not policies.enabled:
+        wanted, cut = f"{wanted}.enabled", "everything: cluster DNS, the tunnel and all applications"
+    elif not policies.infrastructure.allow_system:
+        wanted, cut = f"{wanted}.infrastructure.allowSystem", "kube-system, and with it cluster DNS"
+    elif not policies.infrastructure.default_deny:
+        wanted, cut = f"{wanted}.infrastructure.defaultDeny", "the ingress controllers, the tunnel and what serves them"
+    elif uncovered := sorted(_spoken_of(settings) - flows.restricted(settings) - _exempt(settings)):
+        wanted, cut = f"{wanted}.namespaces.{uncovered[0]}", f"namespace {', '.join(uncovered)}"
+    else:
+        return
+    reason = f"cuts off {cut}: no policy of this stack lets it through, until {wanted} is set and deployed"
+    yield Problem("cilium.policyEnforcement", "always", reason, "default", BASE)
+
+
+def _exempt(settings: Settings) -> set[str]:
+    return {policy.namespace for policy in infrastructure.exemptions(settings)}
+
+
+def _spoken_of(settings: Settings) -> set[str]:
+    """Namespaces whose pods the settings want reached, or let reach something."""
+    found = {application.namespace for application in settings.published}
+    for name, namespace in settings.network_policies.namespaces.items():
+        ends = [pods for flow in namespace.flows.values() for pods in flows.ends(name, flow)]
+        found |= {name, *(pods.namespace for pods in ends)}
+    if settings.cloudflare.enabled:
+        leads_to = (origin_of(rule.service) for rule in settings.cloudflare.tunnel.rules)
+        targets = (tunnel.service_of(settings, origin.host) for origin in leads_to if origin)
+        found |= {service.namespace for service in targets if service}
+    return found
 
 
 def flow_ends(settings: Settings) -> Iterator[Problem]:
@@ -154,6 +192,7 @@ def _where_enforced(rule: Rule) -> Rule:
 # Namespaces are created with the policies or without them.
 RULES: tuple[Rule, ...] = (
     namespaces,
+    always_enforced,
     *map(
         _where_enforced,
         (flow_ends, policy_names, http_rules, proxy, *egress.RULES, *origins.ENFORCED, visible_labels),

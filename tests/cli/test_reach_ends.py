@@ -61,6 +61,7 @@ def network() -> Network:
     service = "https://external-ingress-nginx-controller.network.svc.cluster.local:443"
     return Network(
         settings=said,
+        enforcement="default",
         pods=(
             CONTROLLER,
             Pods("production", "web", {"app": "web"}, (Port(80),)),

@@ -132,6 +132,7 @@ def network(policies: list[Manifest]) -> Network:
         advertised=frozenset(),
         policies=tuple(policies),
         namespaces=NAMESPACES,
+        enforcement="default",
     )
 
 

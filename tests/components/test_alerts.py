@@ -155,7 +155,7 @@ def test_each_class_has_the_same_alerts_about_itself_alone() -> None:
     for rule in rules(every_layer()):
         if (ingress_class := rule["labels"].get("ingress_class")) is not None:
             by_class[ingress_class].append(json.dumps(rule))
-    assert len(by_class["external"]) == 4
+    assert len(by_class["external"]) == 5
     assert [text.replace("external", "internal") for text in by_class["external"]] == by_class["internal"]
 
 
@@ -202,7 +202,7 @@ def test_thresholds_follow_the_settings() -> None:
             "alerts": {
                 "cilium": {"policyDropsPerSecond": 111, "memoryHighPercent": 50, "mapPressurePercent": 61},
                 "hubble": {"dropsPerSecond": 112, "dnsErrorPercent": 62},
-                "nginx": {"errorPercent": 63, "p95Seconds": 2.5},
+                "nginx": {"errorPercent": 63, "limitedPercent": 65, "p95Seconds": 2.5},
                 "tunnel": {"connectionsPerPod": 2, "errorPercent": 64},
                 "certificates": {
                     "expiryWarningDays": 20,
@@ -222,6 +222,7 @@ def test_thresholds_follow_the_settings() -> None:
         "HubbleDropsHigh": "> 112",
         "HubbleDnsErrors": "> 0.62",
         "NginxErrorRatioHigh": "> 0.63",
+        "NginxClientsLimited": "> 0.65",
         "NginxLatencyHigh": "> 2.5",
         "TunnelConnectionsLow": "< 2",
         "TunnelRequestErrors": "> 0.64",

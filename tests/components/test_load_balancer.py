@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from components.cilium.load_balancer import manifests
+from settings.reservations import reservations
 from tests.support.configs import settings_with
 
 pytestmark = pytest.mark.unit
@@ -13,13 +14,14 @@ pytestmark = pytest.mark.unit
 def built(change: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
     config = settings_with(change)
     interfaces = tuple(node.interface for node in config.physical.nodes.values())
-    return {entry["kind"]: entry for entry in manifests(config.load_balancer, interfaces)}
+    found = manifests(config.load_balancer, interfaces, reservations(config))
+    return {entry["kind"]: entry for entry in found}
 
 
 def test_pool_is_the_declared_run_of_addresses_and_no_more() -> None:
     pool = built()["CiliumLoadBalancerIPPool"]
     assert pool["api_version"] == "cilium.io/v2", "v2alpha1 pools are deprecated"
-    assert pool["spec"]["blocks"] == [{"start": "192.168.1.102", "stop": "192.168.1.110"}]
+    assert pool["spec"]["blocks"] == [{"start": "192.168.1.105", "stop": "192.168.1.110"}], "without the fixed ones"
 
 
 def test_announcements_leave_only_by_the_declared_interface() -> None:

@@ -80,6 +80,7 @@ def ways(said: Settings, source: str, destination: str, port: int, services: tup
         advertised=frozenset(),
         policies=tuple(policies(said)),
         namespaces={},
+        enforcement="default",
     )
     return Reach(network).paths(find(network, source), find(network, destination), port)
 

@@ -32,6 +32,7 @@ def tunnel_arguments(settings: Tunnel) -> TunnelArgs:
         hostname="external.example.com",
         origin_service="controller.network.svc",
         private_ca=False,
+        idle_seconds=65,
         tunnel_secret=pulumi.Output.secret("s"),
         alert_emails=(),
         protect=True,
@@ -141,7 +142,6 @@ def test_origin_is_verified_by_the_name_in_the_controllers_certificate() -> None
         origin = rule["originRequest"]
         assert origin["originServerName"] == "external.example.com"
         assert "noTlsVerify" not in origin, "anyone in between could read and change everything"
-        assert origin["http2Origin"] is True
         assert origin["connectTimeout"] == 10
 
 

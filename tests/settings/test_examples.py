@@ -27,7 +27,8 @@ INSIDE: Mapping[str, Mapping[str, Any]] = {
         "groups": {"admins": {"emails": ["ops@example.com"]}},
         "devicePosture": {"managed": {"type": "warp"}},
         "policies": {"staff": {"emailDomains": ["example.com"]}},
-    }
+    },
+    "loadBalancer": {"addresses": {"broker": "192.168.1.107"}},
 }
 """What else an object holds, so that what names it finds it."""
 

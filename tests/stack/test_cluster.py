@@ -57,7 +57,13 @@ def test_update_stops_at_a_node_with_another_address_and_touches_nothing(stack: 
 
 def test_pool_and_announcement_are_accepted_by_their_definitions(stack: Stack, cluster: ControlPlane) -> None:
     pool = cluster.get("/apis/cilium.io/v2/ciliumloadbalancerippools/lan")
-    assert pool["spec"]["blocks"] == [{"start": "192.168.1.102", "stop": "192.168.1.110"}]
+    assert pool["spec"]["blocks"] == [{"start": "192.168.1.105", "stop": "192.168.1.110"}]
+    own = cluster.get("/apis/cilium.io/v2/ciliumloadbalancerippools/reserved-internal")["spec"]
+    assert own["blocks"] == [{"start": "192.168.1.103", "stop": "192.168.1.103"}]
+    assert own["serviceSelector"]["matchLabels"] == {
+        "io.kubernetes.service.namespace": "network",
+        "io.kubernetes.service.name": "internal-ingress-nginx-controller",
+    }
     policy = cluster.get("/apis/cilium.io/v2alpha1/ciliuml2announcementpolicies/load-balancer")
     assert policy["spec"]["interfaces"] == ["^enp87s0$"]
 

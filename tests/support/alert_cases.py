@@ -152,6 +152,20 @@ CASES = {
         EXTERNAL,
         since=1,
     ),
+    "NginxClientsLimited": Case(
+        {
+            f'nginx_ingress_controller_requests{{{NGINX_JOB},status="200"}}': "0+949x20",
+            f'nginx_ingress_controller_requests{{{NGINX_JOB},status="429"}}': "0+51x20",
+        },
+        {
+            f'nginx_ingress_controller_requests{{{NGINX_JOB},status="200"}}': "0+451x20",
+            f'nginx_ingress_controller_requests{{{NGINX_JOB},status="404"}}': "0+500x20",
+            f'nginx_ingress_controller_requests{{{NGINX_JOB},status="429"}}': "0+49x20",
+        },
+        "5.1% of the requests to class external are beyond the limits",
+        EXTERNAL,
+        since=1,
+    ),
     "NginxLatencyHigh": Case(
         {
             f'{LATENCY}{{{NGINX_JOB},le="1"}}': "0+94x30",

@@ -122,7 +122,7 @@ def test_worker_rlimit_nofile_is_max_worker_open_files(config: dict[str, str]) -
 
 
 def test_keepalive_requests_is_keep_alive_requests(config: dict[str, str]) -> None:
-    assert config["keep-alive-requests"] == "100"
+    assert config["keep-alive-requests"] == "1000"
 
 
 def test_proxy_buffers_8_4k_is_a_number_and_a_size(config: dict[str, str]) -> None:
@@ -207,13 +207,13 @@ def test_spec_rate_limiting_answers_429(config: dict[str, str]) -> None:
     assert (config["limit-req-status-code"], config["limit-conn-status-code"]) == ("429", "429")
 
 
-def test_spec_rate_limit_is_100_a_minute_with_a_burst_of_five_times_that(config: dict[str, str]) -> None:
-    limit = r"^limit_req_zone \$default_limit_key zone=(\w+):10m rate=100r/m;\nlimit_req zone=\1 burst=500 nodelay;$"
+def test_spec_rate_limit_is_600_a_minute_with_a_burst_of_three_times_that(config: dict[str, str]) -> None:
+    limit = r"^limit_req_zone \$default_limit_key zone=(\w+):10m rate=600r/m;\nlimit_req zone=\1 burst=1800 nodelay;$"
     assert re.search(limit, config["http-snippet"], re.MULTILINE)
 
 
-def test_spec_connection_limit_is_20(config: dict[str, str]) -> None:
-    limit = r"^limit_conn_zone \$default_limit_key zone=(\w+):10m;\nlimit_conn \1 20;$"
+def test_spec_connection_limit_is_256(config: dict[str, str]) -> None:
+    limit = r"^limit_conn_zone \$default_limit_key zone=(\w+):10m;\nlimit_conn \1 256;$"
     assert re.search(limit, config["http-snippet"], re.MULTILINE)
 
 
