@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from settings.cilium import PolicyEnforcement
 from settings.cloudflare.tunnel import origin_of
-from settings.fields import WITHOUT, Problem
+from settings.fields import WITHOUT, Problem, known, readable
 from settings.policies import flows, infrastructure, tunnel
 from settings.policies.model import Flow, unseen_labels
 from settings.policies.traffic import Allow, Pods, Policy
@@ -77,27 +77,29 @@ def flow_ends(settings: Settings) -> Iterator[Problem]:
     """A flow stands under one of its ends, once, and its HTTP rules are enforced."""
     denied = flows.restricted(settings)
     owners: dict[tuple[object, ...], str] = {}
-    for name, namespace in settings.network_policies.namespaces.items():
-        for flow_name, flow in namespace.flows.items():
-            key = f"networkPolicies.namespaces.{name}.flows.{flow_name}"
-            source, destination = flows.ends(name, flow)
-            if name not in {source.namespace, destination.namespace}:
-                reason = (
-                    f"is neither the source's nor the destination's namespace, so {name} is the wrong place: it "
-                    f"belongs under {destination.namespace}"
-                )
-                yield Problem(key, name, reason, WITHOUT)
-            same = (*_sorted(source), *_sorted(destination), flow.port, flow.protocol)
-            first = owners.setdefault(same, key)
-            if first != key:
-                reason = f"lets through what {first} does"
-                yield Problem(key, flow_name, reason, "without this flow", because=(first,))
-            if flow.http and destination.namespace not in denied:
-                reason = (
-                    f"can't be enforced: namespace {destination.namespace} is under no default deny of this program"
-                )
-                because = ("networkPolicies.infrastructure", f"networkPolicies.namespaces.{destination.namespace}")
-                yield Problem(f"{key}.http", _shown(flow), reason, WITHOUT, because)
+
+    def judge(name: str, flow_name: str, flow: Flow) -> Iterator[Problem]:
+        key = f"networkPolicies.namespaces.{name}.flows.{flow_name}"
+        source, destination = flows.ends(name, flow)
+        if name not in {source.namespace, destination.namespace}:
+            reason = (
+                f"is neither the source's nor the destination's namespace, so {name} is the wrong place: it "
+                f"belongs under {destination.namespace}"
+            )
+            yield Problem(key, name, reason, WITHOUT)
+        same = (*_sorted(source), *_sorted(destination), flow.port, flow.protocol)
+        first = owners.setdefault(same, key)
+        if first != key:
+            reason = f"lets through what {first} does"
+            yield Problem(key, flow_name, reason, WITHOUT, because=(first,))
+        if flow.http and destination.namespace not in denied:
+            reason = f"can't be enforced: namespace {destination.namespace} is under no default deny of this program"
+            because = ("networkPolicies.infrastructure", f"networkPolicies.namespaces.{destination.namespace}")
+            yield Problem(f"{key}.http", _shown(flow), reason, WITHOUT, because)
+
+    namespaces = settings.network_policies.namespaces
+    for name, entries in known(namespaces, lambda name: namespaces[name].flows):
+        yield from readable(*(judge(name, flow_name, flow) for flow_name, flow in known(entries, entries.__getitem__)))
 
 
 def _shown(flow: Flow) -> list[dict[str, object]]:

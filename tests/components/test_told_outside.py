@@ -124,6 +124,7 @@ INSIDE = (
     "cilium.runningVersion",
     # Clear of DHCP by rule; ARP tells the rest.
     "loadBalancer.pools",
+    "loadBalancer.services",
     "loadBalancer.l2",
     "discovery.lanDns",
     "discovery.coredns.manage",

@@ -213,7 +213,10 @@ def test_masquerading_can_be_off() -> None:
 
 
 def test_policies_can_be_enforced_always() -> None:
-    assert config({"policyEnforcement": "always"})["enable-policy"] == "always"
+    """The settings ask for policies that cover the cluster first (tests/components)."""
+    covered = {"networkPolicies": {"enabled": True, "infrastructure": {"defaultDeny": True, "allowSystem": True}}}
+    chart = rendered({"cilium": {"policyEnforcement": "always"}, **covered})
+    assert chart.data("cilium-config")["enable-policy"] == "always"
 
 
 def test_l7_proxy_off_removes_envoy() -> None:
