@@ -75,8 +75,6 @@ def _faults_of(cls: type, value: Any, path: str) -> Iterator[str]:
     if not isinstance(value, dict):
         yield f"  {path}: {value!r} is no {cls.__name__}"
         return
-    package = importlib.import_module(cls.__module__.removesuffix("._inputs"))
-    getattr(package, cls.__name__)  # as a program asks for it: what its type hints name is made then
     names = _types.input_type_py_to_pulumi_names(cls)
     known = _types.input_type_types(cls)
     for key, item in value.items():

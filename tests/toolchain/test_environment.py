@@ -30,6 +30,7 @@ def test_make_targets_use_local_state_whatever_the_user_is_logged_in_to(layout: 
         "PULUMI_DEBUG_PROVIDERS": "cloudflare:1",
         "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
         "PYTHONPATH": "/theirs",
+        "ANTON_PLAIN_SDK": "1",
         "EDITOR": "vi",
     }
     result = environment(layout, users, fallback_pair=False)
@@ -41,6 +42,7 @@ def test_make_targets_use_local_state_whatever_the_user_is_logged_in_to(layout: 
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_IGNORE_AMBIENT_PLUGINS": "true",
         "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
+        "ANTON_PLAIN_SDK": "1",
         "EDITOR": "vi",
     }
 
