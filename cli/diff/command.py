@@ -14,8 +14,9 @@ from cli.diff.drift import Drift, drift
 from cli.diff.drift import lines as drift_lines
 from cli.diff.fields import ABSENT, Field, Item
 from cli.diff.markdown import markdown
-from cli.diff.objects import Before, Comparison, Difference, compare
+from cli.diff.objects import Comparison, Difference, compare
 from cli.diff.show import lines
+from cli.diff.sides import Before
 from cli.program import Program
 
 SAME, DIFFERENT = 0, 1

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from cli.cluster import Cluster, ClusterError
 from cli.diff.fields import Field, clean, differences, masked, projected
-from cli.diff.objects import Before, laid_over
+from cli.diff.objects import laid_over
 from cli.diff.show import field_lines
+from cli.diff.sides import Before
 from cli.manifests import RELEASE, Key, Object, is_object, is_patch, released
 from cli.program import SECRET, Change, Plan, Resource
 

@@ -6,8 +6,9 @@ import pytest
 
 from cli.addresses import Move, planned_moves
 from cli.diff.fields import differences
-from cli.diff.objects import Before, compare
+from cli.diff.objects import compare
 from cli.diff.rules import Context, dangers
+from cli.diff.sides import Before
 from cli.program import Change, Plan, Resource
 from components.cilium.load_balancer import pools
 from settings.reservations import reservations

@@ -10,9 +10,10 @@ from cli.console import OUT
 from cli.diff.command import _page, document
 from cli.diff.fields import ABSENT, Field, clean, differences, path_of, projected
 from cli.diff.markdown import markdown
-from cli.diff.objects import Before, Comparison, compare
+from cli.diff.objects import Comparison, compare
 from cli.diff.rules import RULES, Context, dangers, noise
 from cli.diff.show import lines
+from cli.diff.sides import Before
 from cli.program import SECRET, UNKNOWN, Change, Plan, Resource
 
 pytestmark = pytest.mark.unit

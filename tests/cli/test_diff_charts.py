@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.diff.objects import Before, Comparison, compare
+from cli.diff.objects import Comparison, compare
 from cli.diff.show import lines
+from cli.diff.sides import Before
 from cli.manifests import RELEASE, RenderError
 from cli.program import Change, Plan, Resource
 from tests.support.rendering import helm

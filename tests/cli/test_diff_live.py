@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from cli import __main__ as anton
 from cli.cluster import Cluster
 from cli.diff.command import document as document_of
-from cli.diff.objects import Before, compare
+from cli.diff.objects import compare
+from cli.diff.sides import Before
 from cli.program import SECRET, Change, Plan, Program
 from rehearsal.accounts.store import Accounts
 from tests.cli.test_diff_charts import widgets
