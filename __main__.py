@@ -52,8 +52,7 @@ async def compose() -> None:
         discovery = ServiceDiscovery("discovery", names, after(cilium, namespaces))
 
     if config.tailscale.enabled:
-        devices = TailscaleIngressArgs.of(config)
-        tailscale = TailscaleIngress("tailscale", devices, after(cilium, discovery))
+        tailscale = TailscaleIngress("tailscale", TailscaleIngressArgs.of(config), after(cilium, discovery))
 
     if config.cloudflare.enabled:
         service = ingress[config.cloudflare.tunnel.ingress_class].service

@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from docs import generate
 from settings.errors import ConfigError
@@ -13,7 +14,7 @@ from tests.support.configs import PROJECT, settings_with
 
 pytestmark = pytest.mark.unit
 
-PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")])
+PAGES = sorted([PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *(PROJECT / "docs").rglob("*.md")])
 
 
 def test_configuration_tables_are_those_of_the_models() -> None:
@@ -43,6 +44,26 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         if fragment:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
             assert fragment in map(anchor, headings), f"{page.name} links to {target}"
+
+
+EXAMPLE = {"settings/quotas.py", "components/quotas.py", "tests/components/test_quotas.py"}
+"""What CONTRIBUTING.md adds in its example."""
+
+
+def test_files_that_the_documentation_names_exist() -> None:
+    folders = "tests|settings|components|cli|rehearsal|toolchain|bench|docs"
+    named = {
+        path
+        for page in PAGES
+        for path in re.findall(rf"`((?:{folders})/[\w/-]+\.(?:py|yaml|md))[`,:]", page.read_text())
+    }
+    assert len(named) > 30
+    assert [path for path in sorted(named - EXAMPLE) if not (PROJECT / path).exists()] == []
+
+
+def test_pulumi_knows_every_group_in_the_order_of_the_settings() -> None:
+    declared = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"]
+    assert [key for key, value in declared.items() if value["type"] == "object"] == list(GROUPS)
 
 
 def test_pitfalls_name_tests_and_decisions_that_exist() -> None:
