@@ -111,7 +111,7 @@ def _named_namespaces(settings: Settings) -> dict[str, str]:
         for name, service in settings.discovery.services.items():
             named[f"discovery.services.{name}.namespace"] = service.namespace
     for index, rule in enumerate(settings.cloudflare.tunnel.rules if settings.cloudflare.enabled else ()):
-        if match := re.match(r"\w+://[^.]+\.([^.:]+)\.svc\b", rule.service):
+        if match := re.match(r"\w+://[^.]+\.([^.:]+)(?:\.svc\b.*|:\d+)?$", rule.service):
             named[f"cloudflare.tunnel.rules[{index}].service"] = match[1]
     for name, controller in settings.ingress.classes.items():
         if controller.default_certificate:
@@ -144,7 +144,7 @@ def http2_origin(settings: Settings) -> Iterator[Caution]:
 
 def shared_client_address(settings: Settings) -> Iterator[Caution]:
     """With SNAT, a client that arrives at another node than the controller's has that node's address."""
-    if settings.cilium.load_balancing.mode is not LoadBalancingMode.SNAT:
+    if settings.cilium.load_balancing.mode is not LoadBalancingMode.SNAT or len(settings.physical.nodes) < 2:
         return
     for name, controller in settings.ingress.classes.items():
         by_connection = controller.client_address is ClientAddress.CONNECTION

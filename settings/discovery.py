@@ -23,6 +23,7 @@ from settings.fields import (
     Resources,
     ServerAddress,
     ServiceName,
+    ZoneName,
     below,
     over,
 )
@@ -38,7 +39,7 @@ def _zone(value: Any) -> Any:
     return value
 
 
-Zone = Annotated[DomainName, BeforeValidator(_zone), Field(examples=["home.arpa"])]
+Zone = Annotated[ZoneName, BeforeValidator(_zone)]
 """A zone that other resolvers answer."""
 
 Resolvers = Annotated[tuple[ServerAddress, ...], Field(min_length=1, examples=[["192.168.1.1"]])]

@@ -225,10 +225,15 @@ def _nginx_bytes(value: str) -> str:
     return value
 
 
-def _domain(value: str) -> str:
+def _zone(value: str) -> str:
     labels = value.split(".")
     if fault := _name_fault(value, labels):
         raise ValueError(fault)
+    return value
+
+
+def _domain(value: str) -> str:
+    labels = _zone(value).split(".")
     if len(labels) < 2:
         raise ValueError("needs at least two labels")
     if labels[-1] == "local":
@@ -276,6 +281,9 @@ MacAddress = Annotated[str, AfterValidator(_mac), Field(examples=["00:00:5e:00:5
 
 DomainName = Annotated[str, AfterValidator(_domain), Field(examples=["example.com"])]
 """A DNS domain of two labels or more, not under .local."""
+
+ZoneName = Annotated[str, AfterValidator(_zone), Field(examples=["home.arpa"])]
+"""A DNS zone, of one label as well."""
 
 DnsLabel = Annotated[
     str,

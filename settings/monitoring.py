@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
-from settings.fields import DnsLabel, Form, Model, Problem, below
+from settings.applications import LabelKey
+from settings.fields import DnsLabel, Form, LabelValue, Model, Problem, below
 
 Percent = Annotated[int, Field(gt=0, le=100, examples=[50])]
 """A share of a whole."""
@@ -144,20 +145,20 @@ class Monitoring(Model):
     namespace: DnsLabel = Field(
         default="monitoring", description="namespace that Prometheus runs in", examples=["monitoring"]
     )
-    prometheus_labels: dict[str, str] = Field(
+    prometheus_labels: dict[LabelKey, LabelValue] = Field(
         default={"app.kubernetes.io/name": "prometheus"},
         min_length=1,
         description="labels of the pods that scrape; network policies let these pods reach metrics ports",
         examples=[{"app.kubernetes.io/name": "prometheus"}],
     )
-    labels: dict[str, str] = Field(
+    labels: dict[LabelKey, LabelValue] = Field(
         default={"release": "kube-prometheus-stack"},
         description="labels by which Prometheus selects ServiceMonitors and PrometheusRules",
         examples=[{"release": "kube-prometheus-stack"}],
     )
     alerts: Alerts | None = Field(default=Alerts(), description="alerting rules; null for none")
     dashboard: bool = Field(default=True, description="a Grafana dashboard of a request's path through the layers")
-    dashboard_labels: dict[str, str] = Field(
+    dashboard_labels: dict[LabelKey, LabelValue] = Field(
         default={"grafana_dashboard": "1"},
         min_length=1,
         description="labels by which Grafana finds ConfigMaps with dashboards",

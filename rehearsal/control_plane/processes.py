@@ -99,7 +99,7 @@ class Processes:
             words = process.cmdline()
         except psutil.Error:
             return False
-        if not words or not (Path(words[0]).name == name or words[1:3] == ["-m", f"rehearsal.{name}"]):
+        if not words or not (Path(words[0]).name == name or words[1:3] == ["-m", f"{__package__}.{name}"]):
             return False
         return any(Path(word.partition("=")[2]).parent == self.folder for word in words if word.startswith("--"))
 

@@ -331,7 +331,7 @@ class ControlPlane:
 
     def _command(self, name: str) -> list[str]:
         if name == "load_balancer":
-            return [sys.executable, "-m", "rehearsal.control_plane.load_balancer", f"--kubeconfig={self.kubeconfig}"]
+            return [sys.executable, "-m", f"{__package__}.{name}", f"--kubeconfig={self.kubeconfig}"]
         flags = getattr(self, f"_flags_of_{name.removeprefix('kube-').replace('-', '_')}")()
         return [find(name) or name, *(f"--{flag}={value}" for flag, value in flags.items())]
 

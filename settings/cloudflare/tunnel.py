@@ -44,6 +44,23 @@ def _expression(value: str) -> str:
     return value
 
 
+def _somewhere(service: str) -> str:
+    found = re.fullmatch(r"\w+://([^:]+)(?::(\d+))?", service)
+    host, port = (found[1], int(found[2] or 0)) if found else ("", 0)
+    if port > 65535:
+        raise ValueError(f"has port {port}, and ports end at 65535")
+    if host == "localhost":
+        raise ValueError("would be the connector's own pod")
+    if re.fullmatch(r"[0-9.]+", host):
+        try:
+            address = IPv4Address(host)
+        except AddressValueError:
+            raise ValueError(f"has the host {host}, which is no IPv4 address") from None
+        if address.is_loopback or address.is_unspecified or address.is_multicast or address.is_reserved:
+            raise ValueError(f"has the host {host}, where no connector finds a server of yours")
+    return service
+
+
 PinnedImage = Annotated[ImageReference, AfterValidator(_pinned)]
 """A container image of a fixed version."""
 
@@ -53,6 +70,7 @@ TunnelService = Annotated[
         pattern=r"^((https?|tcp|ssh|rdp|smb)://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[1-9][0-9]{0,4})?|http_status:[1-5][0-9]{2})$"
     ),
     Form("must be scheme://host or scheme://host:port without a path, or http_status:CODE"),
+    AfterValidator(_somewhere),
     Field(examples=["http://status.monitoring.svc.cluster.local:8080"]),
 ]
 """Where cloudflared sends requests: scheme, host and port without a path, or a fixed HTTP status."""

@@ -234,10 +234,21 @@ class Policy(Model):
                 example = [next(iter(self.groups), "autogroup:member")]
                 yield Problem(key, used, "has no entry in groups", example, because=("groups",))
         if self.grants and not self.tests and not generated_tests(self):
+            yield self._untested()
+
+    def _untested(self) -> Problem:
+        """What to add where no test can be made from the grants: a member to stand for all, or a test."""
+        member = "someone@example.com"
+        if self.test_member is None and generated_tests(self.model_copy(update={"test_member": member})):
             reason = (
-                "none can be made from the grants: their sources are autogroups, which Tailscale's tests do not take"
+                "no test can be made from the grants: their sources are autogroups, which Tailscale's tests do not take"
             )
-            yield Problem("testMember", None, reason, "someone@example.com", because=("grants",))
+            return Problem("testMember", None, reason, member, because=("grants",))
+        reason = (
+            "no test can be made from the grants: none has a single user, group or tag as source and a destination "
+            "with a port; write one of what must stay reachable"
+        )
+        return Problem("tests", None, reason, {"lan": {"src": member, "accept": ["192.168.1.1:443"]}}, ("grants",))
 
     def used(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Every mention of a tag or group outside its own definition: the key of the mention, and the name."""

@@ -55,7 +55,12 @@ def test_ingress_class_is_its_release_and_what_belongs_to_it(stack: Stack) -> No
 
 def test_internal_address_moves_with_its_route_into_the_tailnet(stack: Stack) -> None:
     plan = plan_of(stack, {"loadBalancer": {"addresses": {"internal": "192.168.1.105"}}})
-    assert plan.operations() == {"internal-release": "update", "tailscale-connector-lan": "update"}
+    assert plan.operations() == {
+        "internal-release": "update",
+        "tailscale-connector-lan": "update",
+        "cilium-loadbalancerippool-reserved-internal": "update",
+        "cilium-loadbalancerippool-lan": "update",
+    }
     annotation = 'values.controller.service.annotations["lbipam.cilium.io/ips"]'
     assert step(plan, "internal-release").changed == (annotation,)
     assert step(plan, "tailscale-connector-lan").changed == ("spec.subnetRouter.advertiseRoutes[1]",)
