@@ -1,7 +1,7 @@
 """Gives LoadBalancer Services of the local control plane their addresses, as Cilium's operator would.
 
-`python -m rehearsal.control_plane.load_balancer --kubeconfig=FOLDER/kubeconfig` runs until it is ended. What it decides is in
-address_pools.py; here it watches Services and pools, and writes what changed into the status of both.
+`python -m rehearsal.control_plane.load_balancer --kubeconfig=FOLDER/kubeconfig` runs until it is ended. What it decides
+is in address_pools.py; here it watches Services and pools, and writes what changed into the status of both.
 """
 
 import sys
