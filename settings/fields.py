@@ -229,15 +229,14 @@ def _zone(value: str) -> str:
     labels = value.split(".")
     if fault := _name_fault(value, labels):
         raise ValueError(fault)
+    if labels[-1] == "local":
+        raise ValueError(".local belongs to multicast DNS (RFC 6762); resolvers will not ask the cluster for it")
     return value
 
 
 def _domain(value: str) -> str:
-    labels = _zone(value).split(".")
-    if len(labels) < 2:
+    if "." not in _zone(value):
         raise ValueError("needs at least two labels")
-    if labels[-1] == "local":
-        raise ValueError(".local belongs to multicast DNS (RFC 6762); resolvers will not ask the cluster for it")
     return value
 
 
@@ -283,7 +282,7 @@ DomainName = Annotated[str, AfterValidator(_domain), Field(examples=["example.co
 """A DNS domain of two labels or more, not under .local."""
 
 ZoneName = Annotated[str, AfterValidator(_zone), Field(examples=["home.arpa"])]
-"""A DNS zone, of one label as well."""
+"""A DNS zone, of one label as well, not under .local."""
 
 DnsLabel = Annotated[
     str,

@@ -11,8 +11,8 @@ pytestmark = pytest.mark.newest
 
 PYTHON = PROJECT / ".cache/venv-newest/bin/python"
 
-OTHERS = ("toolchain", "support/test_surroundings.py")
-"""Tests of what runs without the SDKs."""
+OTHERS = ("toolchain", "settings", "cli", "support/test_surroundings.py")
+"""Tests of what imports no provider's SDK (test_layering.py), and so has no pair."""
 
 
 def test_unit_tests_pass_with_the_newest_sdks() -> None:
