@@ -115,14 +115,14 @@ def test_limit_of_a_class_is_one_that_nginx_takes(limit: str, most: int) -> None
 
 
 def verdict(folder: Path, location: str, rate: int = 1, connections: int = 1) -> bool:
-    """Whether NGINX takes a configuration with that location and those limits, as the controller writes them."""
+    """Whether NGINX takes a configuration with that location and those limits; its port may be in use when it tests."""
     path = folder / "nginx.conf"
     path.write_text(
         f'daemon off; pid "{folder}/pid"; error_log stderr; events {{}}\n'
         f'http {{ access_log off; client_body_temp_path "{folder}/a"; proxy_temp_path "{folder}/b";'
         f' fastcgi_temp_path "{folder}/c"; uwsgi_temp_path "{folder}/d"; scgi_temp_path "{folder}/e";\n'
         f"limit_req_zone $binary_remote_addr zone=r:5m rate={rate}r/m; limit_conn_zone $binary_remote_addr zone=c:5m;\n"
-        f"server {{ listen 127.0.0.1:1; location {location} {{"
+        f"server {{ listen 127.0.0.1:8080; location {location} {{"
         f" limit_req zone=r burst={rate * 5} nodelay; limit_conn c {connections}; return 204; }} }} }}\n"
     )
     command = [tool("nginx"), "-t", "-p", str(folder), "-e", "stderr", "-c", str(path)]
