@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from settings.fields import WITHOUT, Address, DnsLabel, Form, Model, Problem, Seconds, below, known, readable
 from settings.nodes import AddressRange
 
-ServiceName = Annotated[
+ServiceReference = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"),
     Form("must be a Service as namespace/name"),
@@ -107,7 +107,7 @@ class LoadBalancer(Model):
         description="fixed addresses by the name of their Service's owner (an ingress class, `k8s-gateway`)",
         examples=[{"internal": "192.168.1.103"}],
     )
-    services: dict[DnsLabel, ServiceName] = Field(
+    services: dict[DnsLabel, ServiceReference] = Field(
         default={},
         description="Services, as `namespace/name`, of fixed addresses that are neither an ingress class's nor "
         "k8s-gateway's; unset, the one that is named like the entry, in any namespace",

@@ -16,7 +16,7 @@ EDGE_PORTS = (PolicyPort(7844), PolicyPort(7844, Protocol.UDP), PolicyPort(443))
 
 
 @dataclass(frozen=True)
-class ServiceName:
+class NamedService:
     """A Service as a host name means it."""
 
     namespace: str
@@ -73,7 +73,7 @@ def address_of(host: str) -> IPv4Address | None:
         return None
 
 
-def service_of(settings: Settings, host: str) -> ServiceName | None:
+def service_of(settings: Settings, host: str) -> NamedService | None:
     """The Service that a host name means to the connectors, whole or as their search path completes it."""
     if address_of(host):
         return None
@@ -82,9 +82,9 @@ def service_of(settings: Settings, host: str) -> ServiceName | None:
         bare = bare.removesuffix(suffix)
     labels = bare.split(".")
     if len(labels) == 1:
-        return ServiceName(settings.ingress.namespace, labels[0])
+        return NamedService(settings.ingress.namespace, labels[0])
     short = len(labels) == 2 and labels[1] in known_namespaces(settings)
-    return ServiceName(labels[-1], labels[-2]) if short or bare != host else None
+    return NamedService(labels[-1], labels[-2]) if short or bare != host else None
 
 
 def known_namespaces(settings: Settings) -> set[str]:

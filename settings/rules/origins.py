@@ -10,6 +10,7 @@ from settings.policies.traffic import Pods
 from settings.stack import Settings
 
 BASE = ("networkPolicies",)
+"""What rules rest on that judge other layers by which namespaces are under default deny."""
 
 
 def _origins(settings: Settings) -> Iterator[tuple[str, TunnelRule, Origin]]:
@@ -35,7 +36,7 @@ def services(settings: Settings) -> Iterator[Problem]:
         if service is None or service.namespace not in denied:
             continue
         if service.namespace in own:
-            if service != tunnel.ServiceName(settings.ingress.namespace, controller):
+            if service != tunnel.NamedService(settings.ingress.namespace, controller):
                 reason = (
                     f"is in namespace {service.namespace} of the network's own parts, whose default deny lets the "
                     "tunnel's connectors in at their controller alone"

@@ -16,9 +16,6 @@ from settings.stack import Settings
 
 Rule = Callable[[Settings], Iterator[Problem]]
 
-BASE = ("networkPolicies",)
-"""What rules rest on that judge other layers by which namespaces are under default deny."""
-
 
 def namespaces(settings: Settings) -> Iterator[Problem]:
     """Namespaces of applications are not the cluster's, and Prometheus is under no default deny."""
@@ -53,7 +50,7 @@ def always_enforced(settings: Settings) -> Iterator[Problem]:
     else:
         return
     reason = f"cuts off {cut}: no policy of this stack lets it through, until {wanted} is set and deployed"
-    yield Problem("cilium.policyEnforcement", "always", reason, "default", BASE)
+    yield Problem("cilium.policyEnforcement", "always", reason, "default", origins.BASE)
 
 
 def _exempt(settings: Settings) -> set[str]:
@@ -174,10 +171,10 @@ def visible_labels(settings: Settings) -> Iterator[Problem]:
     for application in settings.published:
         if application.namespace in denied:
             for problem in unseen_labels(dict(application.pod_labels)):
-                yield replace(problem.under(f"applications.{application.name}.podLabels"), because=BASE)
+                yield replace(problem.under(f"applications.{application.name}.podLabels"), because=origins.BASE)
     if denied:
         yield from (
-            replace(problem.under("monitoring.prometheusLabels"), because=BASE)
+            replace(problem.under("monitoring.prometheusLabels"), because=origins.BASE)
             for problem in unseen_labels(settings.monitoring.prometheus_labels)
         )
 
